@@ -1,0 +1,176 @@
+// The models: each wraps one self-describing TorchScript archive (docs/models.md). A model is used by one thread at a
+// time; it may be handed from thread to thread. Images are float [n, 3, h, w] RGB in about [-1, 1] unless said otherwise.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "styleclip/run.h"
+#include "styleclip/style_layout.h"
+
+namespace styleclip {
+
+struct LoadOptions {
+  std::string device = "auto";    // "auto", "cpu", "cuda", "cuda:n"
+  std::string dtype = "float32";  // "float32", "float16", "bfloat16"
+  bool trust = false;             // run the code of a foreign module (one we did not write)
+};
+
+/// What an archive says of itself, without loading or compiling it.
+struct ArchiveDescription {
+  std::string kind;       // "generator", "clip", "identity", "encoder", or "module" (foreign)
+  std::string json;       // the whole styleclip.json ("{}" for a foreign module)
+  std::string tokenizer;  // tokenizer.json of a clip archive, else ""
+  std::int64_t bytes = 0;
+};
+ArchiveDescription read_description(const std::string& path);
+
+/// Creates an archive of `kind` ("stylegan2", "clip", "ir-se", "e4e") from a configuration (docs/models.md) and
+/// weights under the field's names (rosinality, OpenAI CLIP, TreB1eN, e4e); weights == nullptr draws random ones as the
+/// papers say, from `seed`. Returns the file's bytes; write_file_atomic puts them on disk.
+struct MakeRequest {
+  std::string kind;
+  std::string config_json;
+  const std::map<std::string, at::Tensor>* weights = nullptr;
+  std::uint64_t seed = 0;
+  std::string storage_dtype = "float32";  // how weights are stored: float32, float16, bfloat16
+  std::string licence = "unknown";
+  std::string tokenizer_json;             // clip only
+  std::string source_sha256;              // of the file the weights came from
+};
+struct MadeArchive {
+  std::string bytes;
+  std::string description_json;
+  std::int64_t parameters = 0;
+};
+MadeArchive make_archive(const MakeRequest& request, const RunContext& run);
+
+/// Writes to `path` + a temporary suffix, flushes, renames. Throws Disk and leaves nothing behind on failure.
+void write_file_atomic(const std::string& path, const std::string& bytes);
+
+/// Reads every tensor of a .safetensors file (name -> tensor, owned copies).
+std::map<std::string, at::Tensor> read_safetensors(const std::string& path);
+
+/// Common to all models.
+class Model {
+ public:
+  virtual ~Model();
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  const ArchiveDescription& description() const;
+  const std::string& device() const;  // the resolved one: "cpu", "cuda:0"
+  const std::string& dtype() const;
+  const std::string& sha256() const;  // of the archive file
+  std::int64_t memory_bytes() const;  // parameters and buffers
+  /// Runs any method of the archive on tensors; tensors out (a list or tuple is flattened).
+  std::vector<at::Tensor> run_method(const std::string& name, const std::vector<at::Tensor>& inputs);
+
+ protected:
+  struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Loads any archive for run_method, whatever its kind.
+std::shared_ptr<Model> load_module(const std::string& path, const LoadOptions& options);
+
+enum class NoiseMode { Const, Random, None };
+
+class Generator : public Model {
+ public:
+  static std::shared_ptr<Generator> load(const std::string& path, const LoadOptions& options);
+  ~Generator() override;
+
+  const StyleLayout& layout() const;
+  std::int64_t z_dim() const;
+  std::int64_t w_dim() const;
+  std::int64_t image_size() const;
+
+  /// z [count, z_dim] of samples first..first+count-1, N(0,1), on the CPU, from a counter-based generator
+  /// (Philox 4x32-10, key = seed, counter = sample and element): a sample depends on (seed, index) alone.
+  at::Tensor sample_z(std::int64_t count, std::uint64_t seed, std::int64_t first = 0) const;
+  /// [n, z_dim] -> w [n, w_dim]
+  at::Tensor mapping(const at::Tensor& z);
+  /// w [n, w_dim] -> w_plus [n, rows, w_dim]: rows < cutoff become w_avg + psi (w - w_avg); cutoff < 0 means all rows.
+  at::Tensor truncate(const at::Tensor& w, double psi, std::int64_t cutoff) const;
+  /// w_plus [n, rows, w_dim] -> S [n, total] float32
+  at::Tensor styles(const at::Tensor& w_plus);
+  /// S [n, total] -> image [n, 3, size, size] float32, nominally [-1, 1], not clamped.
+  at::Tensor synthesis(const at::Tensor& s, NoiseMode noise = NoiseMode::Const, std::uint64_t noise_seed = 0);
+
+ private:
+  struct State;
+  explicit Generator(std::unique_ptr<Impl> impl, std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+enum class Preprocess {
+  Float,      // antialiased bicubic (a = -0.5) on floats, no clamp, then mean and std
+  Reference8  // the released code's three 8-bit roundings (styleclip.md H.2)
+};
+
+class Clip : public Model {
+ public:
+  static std::shared_ptr<Clip> load(const std::string& path, const LoadOptions& options);
+  ~Clip() override;
+
+  std::int64_t image_size() const;
+  std::int64_t embedding_dim() const;
+  std::int64_t context_length() const;
+  std::int64_t vocabulary_size() const;
+
+  /// Images [-1, 1], any size -> CLIP's input [n, 3, image_size, image_size], normalised by mean and std.
+  at::Tensor preprocess(const at::Tensor& images, Preprocess mode) const;
+  /// CLIP's input -> embedding [n, d] float32, not normalised.
+  at::Tensor encode_image(const at::Tensor& input);
+  /// tokens int64 [n, context] -> embedding [n, d] float32, not normalised.
+  at::Tensor encode_text(const at::Tensor& tokens);
+
+ private:
+  struct State;
+  explicit Clip(std::unique_ptr<Impl> impl, std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+class Identity : public Model {
+ public:
+  static std::shared_ptr<Identity> load(const std::string& path, const LoadOptions& options);
+  ~Identity() override;
+  std::int64_t image_size() const;
+  std::int64_t embedding_dim() const;
+  /// Images [-1, 1], any size -> unit embedding [n, d]; the description's preprocessing is "face-crop"
+  /// (pool to 256, rows 35:223, columns 32:220, pool to 112: StyleCLIP id_loss) or "resize" (adaptive pool).
+  at::Tensor embed(const at::Tensor& images);
+
+ private:
+  struct State;
+  explicit Identity(std::unique_ptr<Impl> impl, std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+class Encoder : public Model {
+ public:
+  static std::shared_ptr<Encoder> load(const std::string& path, const LoadOptions& options);
+  ~Encoder() override;
+  std::int64_t image_size() const;
+  /// Images [-1, 1] -> w_plus [n, rows, w_dim] (latent average added when the archive has one).
+  at::Tensor encode(const at::Tensor& images);
+
+ private:
+  struct State;
+  explicit Encoder(std::unique_ptr<Impl> impl, std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// uint8 picture values as the field makes them: clamp(x * 127.5 + 128, 0, 255), truncated. [n,3,h,w] -> [n,h,w,3] u8.
+at::Tensor to_uint8_nhwc(const at::Tensor& images);
+/// The other way: u8 [n,h,w,3] -> float [n,3,h,w] = x / 127.5 - 1.
+at::Tensor from_uint8_nhwc(const at::Tensor& pixels);
+
+}  // namespace styleclip

@@ -1,0 +1,67 @@
+// The relevance sweep: how much each style channel moves the CLIP embedding of a picture (StyleCLIP, section 6; released
+// code: global_directions/SingleChannel.py). Result: one unit row Δi_c per channel.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "styleclip/models.h"
+#include "styleclip/run.h"
+
+namespace styleclip {
+
+/// Mean and standard deviation (ddof 0) of every style channel over `samples` latents.
+struct StyleStatistics {
+  at::Tensor mean;   // [total] float32
+  at::Tensor sigma;  // [total] float32
+  std::int64_t samples = 0;
+};
+
+/// How latents are drawn, for statistics and for the sweep's images. Two conventions of the field:
+/// StyleCLIP's TensorFlow code truncates every row (cutoff < 0), its torch port only rows < 8 (cutoff = 8).
+struct SampleSettings {
+  std::uint64_t seed = 0;
+  double truncation_psi = 0.7;
+  std::int64_t truncation_cutoff = -1;  // < 0: all rows
+};
+
+StyleStatistics style_statistics(Generator& generator, std::int64_t samples, const SampleSettings& settings,
+                                 const RunContext& run);
+
+enum class Perturbation {
+  Absolute,  // s_c := mean_c ± k σ_c (released code)
+  Relative   // s_c := s_c ± k σ_c, the image's own (paper)
+};
+
+struct SweepOptions {
+  std::int64_t images = 100;
+  double sigmas = 5;
+  Perturbation perturbation = Perturbation::Absolute;
+  std::vector<std::string> layers = {"conv"};  // StyleLayout::select
+  SampleSettings samples;
+  Preprocess preprocess = Preprocess::Float;
+  NoiseMode noise = NoiseMode::Const;
+  std::int64_t batch = 0;  // pictures a forward; 0: chosen from the picture size and `memory_bytes`
+  std::int64_t memory_bytes = 0;  // bound on working memory; 0: a quarter of the device's free memory
+};
+
+/// Row i belongs to flat style channel channels[i].
+struct RelevanceRows {
+  std::vector<std::int64_t> channels;  // flat indices into S
+  at::Tensor rows;                     // [n, d] float32, unit length (zero where count == 0)
+  at::Tensor concentration;            // [n] float32: length of the mean of unit differences (0..1)
+  at::Tensor magnitude;                // [n] float32: mean |d| before d is normalised
+  at::Tensor counts;                   // [n] int64: images with a non-zero difference
+  std::int64_t images = 0;             // pictures rendered
+  double seconds = 0;
+};
+
+/// The readable implementation, permanent: for every channel, every sample picture is rendered twice and embedded.
+/// Throws NotFinite naming layer and channel when a model gives NaN.
+RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                              const SweepOptions& options, const RunContext& run);
+
+}  // namespace styleclip
