@@ -1,0 +1,239 @@
+// The one door to the native addon: its raw interface, typed by hand. Nothing outside the package sees these types; the
+// public classes are built on them. Every asynchronous function copies its inputs before it returns, runs on the device
+// thread, and rejects with a plain Error that carries `code`, `remedy` and `causeText`; errors.ts turns that into a
+// StyleClipError. A cancelled call rejects with code 'ABORTED' (signals.ts rejects with signal.reason instead).
+
+/** An array with its shape; the border between JavaScript and the core. Owned copies both ways. */
+export interface NativeTensor<T extends NativeArray = NativeArray> {
+  data: T;
+  shape: number[];
+}
+export type NativeArray =
+  | Float32Array
+  | Float64Array
+  | Uint8Array
+  | Int32Array
+  | BigInt64Array
+  /** float16 and bfloat16 bits; which one is said in `dtype` where it matters. */
+  | Uint16Array;
+
+export interface NativeProgress {
+  phase: string;
+  done: number;
+  total: number;
+  unit: string;
+  rate: number;
+  /** NaN while unknown. */
+  secondsLeft: number;
+}
+
+/** Stops the calls that were given it, within one batch. */
+export interface NativeCancel {
+  abort(): void;
+}
+
+export interface NativeRun {
+  cancel?: NativeCancel;
+  /** Coalesced: the newest report wins; never called after the promise settled. */
+  onProgress?: (progress: NativeProgress) => void;
+}
+
+/** A loaded model. Owned by the environment that loaded it. */
+export interface NativeModel {
+  readonly kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'module';
+  /** The archive's styleclip.json. */
+  readonly description: string;
+  /** tokenizer.json of a clip archive, else ''. */
+  readonly tokenizer: string;
+  readonly file: string;
+  readonly sha256: string;
+  readonly device: string;
+  readonly dtype: string;
+  readonly memoryBytes: number;
+  readonly closed: boolean;
+  /** Frees the native memory after the running call; later calls reject with CLOSED. Idempotent. */
+  close(): Promise<void>;
+  /** Generators only. */
+  readonly layout?: NativeLayout;
+}
+
+export interface NativeLayout {
+  layers: { name: string; resolution: number; channels: number; toRgb: boolean; wRow: number; offset: number }[];
+  rows: number;
+  total: number;
+  convChannels: number;
+  torgbChannels: number;
+}
+
+export type NativeNoise = 'const' | 'random' | 'none';
+
+export interface NativeStatistics {
+  mean: Float32Array;
+  sigma: Float32Array;
+  samples: number;
+}
+
+export interface NativeSampleSettings {
+  seed: bigint;
+  truncationPsi: number;
+  /** < 0: all rows. */
+  truncationCutoff: number;
+}
+
+export interface NativeSweepOptions extends NativeSampleSettings {
+  images: number;
+  sigmas: number;
+  perturb: 'absolute' | 'relative';
+  layers: string[];
+  preprocess: 'float' | 'reference8';
+  noise: NativeNoise;
+  batch: number;
+  memoryBytes: number;
+}
+
+export interface NativeRelevance {
+  channels: Int32Array;
+  rows: NativeTensor<Float32Array>;
+  concentration: Float32Array;
+  magnitude: Float32Array;
+  counts: Int32Array;
+  images: number;
+  seconds: number;
+}
+
+export interface NativeDirectionOptions {
+  /** < 0: automatic. */
+  beta: number;
+  /** 0: by beta. */
+  channels: number;
+  automaticChannels: number;
+  measure: 'cosine' | 'projection';
+  scaleBySigma: boolean;
+  normaliseLargest: boolean;
+}
+
+export interface NativeGlobalDirection {
+  selected: { row: number; channel: number; relevance: number; delta: number }[];
+  delta: Float32Array;
+  beta: number;
+  largest: number;
+}
+
+export interface NativeAddon {
+  readonly versions: { styleclip: string; torch: string; builtTorch: string; napi: number };
+
+  /** Before the first model; 0 keeps the default. Process-wide, the first call wins over later ones of other environments. */
+  configure(options: { threads: number }): void;
+  /** Devices usable now: ['cpu'] or ['cpu', 'cuda:0', …]; cudaLibrary is the path of styleclip_cuda.so, '' for none. */
+  devices(cudaLibrary: string): Promise<string[]>;
+  createCancel(): NativeCancel;
+  /** Drops this environment's queued calls, stops its running one, waits for it (one batch at most). Idempotent. */
+  drain(): void;
+  /** Calls pending in this environment. */
+  pending(): number;
+
+  /** Reads an archive's description without loading it. */
+  describe(file: string): Promise<{ kind: string; description: string; bytes: number; sha256: string }>;
+  make(
+    request: {
+      kind: 'stylegan2' | 'clip' | 'ir-se' | 'e4e';
+      config: string;
+      /** A .safetensors file with weights under the field's names; '' draws random ones. */
+      weights: string;
+      seed: bigint;
+      storageDtype: 'float32' | 'float16' | 'bfloat16';
+      licence: string;
+      tokenizer: string;
+      file: string;
+    },
+    run: NativeRun,
+  ): Promise<{ description: string; parameters: number; bytes: number; sha256: string }>;
+
+  load(
+    file: string,
+    options: { kind: NativeModel['kind']; device: string; dtype: string; trust: boolean },
+    run: NativeRun,
+  ): Promise<NativeModel>;
+  runMethod(model: NativeModel, method: string, inputs: NativeTensor[], run: NativeRun): Promise<NativeTensor[]>;
+
+  // Generator. z [n,z], w [n,w], w_plus [n,rows,w], s [n,total], all float32.
+  sample(
+    model: NativeModel,
+    options: NativeSampleSettings & { count: number; first: number; space: 'z' | 'w' | 'w_plus' | 's' },
+    run: NativeRun,
+  ): Promise<NativeTensor<Float32Array>>;
+  mapping(model: NativeModel, z: NativeTensor<Float32Array>, run: NativeRun): Promise<NativeTensor<Float32Array>>;
+  truncate(
+    model: NativeModel,
+    w: NativeTensor<Float32Array>,
+    options: { truncationPsi: number; truncationCutoff: number },
+    run: NativeRun,
+  ): Promise<NativeTensor<Float32Array>>;
+  styles(model: NativeModel, wPlus: NativeTensor<Float32Array>, run: NativeRun): Promise<NativeTensor<Float32Array>>;
+  /** as 'uint8': [n,h,w,3]; 'float32': [n,3,h,w]. */
+  synthesize(
+    model: NativeModel,
+    s: NativeTensor<Float32Array>,
+    options: { noise: NativeNoise; noiseSeed: bigint; batch: number; as: 'uint8' | 'float32' },
+    run: NativeRun,
+  ): Promise<NativeTensor<Uint8Array | Float32Array>>;
+  statistics(
+    model: NativeModel,
+    options: NativeSampleSettings & { samples: number },
+    run: NativeRun,
+  ): Promise<NativeStatistics>;
+  edit(
+    model: NativeModel,
+    s: NativeTensor<Float32Array>,
+    delta: Float32Array,
+    options: { alpha: Float64Array; batch: number; noise: NativeNoise; as: 'uint8' | 'float32' },
+    run: NativeRun,
+  ): Promise<{ images: NativeTensor<Uint8Array | Float32Array>; s: NativeTensor<Float32Array> }>;
+
+  // CLIP. tokens int32 [n, context]; images uint8 [n,h,w,3] or float32 [n,3,h,w] in [-1,1]; embeddings not normalised.
+  encodeText(model: NativeModel, tokens: NativeTensor<Int32Array>, run: NativeRun): Promise<NativeTensor<Float32Array>>;
+  encodeImage(
+    model: NativeModel,
+    images: NativeTensor<Uint8Array | Float32Array>,
+    options: { preprocess: 'float' | 'reference8'; batch: number },
+    run: NativeRun,
+  ): Promise<NativeTensor<Float32Array>>;
+  textDirection(
+    model: NativeModel,
+    target: NativeTensor<Int32Array>,
+    neutral: NativeTensor<Int32Array>,
+    run: NativeRun,
+  ): Promise<{ direction: Float32Array; length: number; target: Float32Array; neutral: Float32Array }>;
+
+  // Identity [n,d] unit embeddings; encoder [n,rows,w].
+  embed(
+    model: NativeModel,
+    images: NativeTensor<Uint8Array | Float32Array>,
+    run: NativeRun,
+  ): Promise<NativeTensor<Float32Array>>;
+  encode(
+    model: NativeModel,
+    images: NativeTensor<Uint8Array | Float32Array>,
+    run: NativeRun,
+  ): Promise<NativeTensor<Float32Array>>;
+
+  sweep(
+    generator: NativeModel,
+    clip: NativeModel,
+    statistics: NativeStatistics,
+    options: NativeSweepOptions,
+    run: NativeRun,
+  ): Promise<NativeRelevance>;
+
+  /** Synchronous, no libtorch: a matrix-vector product and a sort. Throws like the others reject. */
+  globalDirection(
+    relevance: {
+      rows: NativeTensor<Float32Array>;
+      channels: Int32Array;
+      concentration: Float32Array;
+      sigma: Float32Array;
+    },
+    text: Float32Array,
+    options: NativeDirectionOptions,
+  ): NativeGlobalDirection;
+}
