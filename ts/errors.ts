@@ -30,6 +30,7 @@ export const ERROR_MEANINGS = {
   NOT_FINITE: 'a NaN or an infinity appeared in the data',
   RESUME_MISMATCH: 'the files to resume from belong to a run with other settings',
   DISK: 'writing failed: the disk is full, read-only, or the file is protected',
+  INTERNAL: 'a bug in this package; the native text is in `cause`',
 } as const;
 
 /** The part of a code after its prefix. */
@@ -82,12 +83,7 @@ export class StyleClipError extends Error {
   }
 
   /** `e` itself when it already is one of ours, else a new error around it. */
-  static from(
-    e: unknown,
-    name: ErrorName | ErrorCode,
-    message: string,
-    remedy: string,
-  ): StyleClipError {
+  static from(e: unknown, name: ErrorName | ErrorCode, message: string, remedy: string): StyleClipError {
     if (e instanceof StyleClipError) return e;
     if (StyleClipError.is(e)) {
       return new StyleClipError(e.code as ErrorCode, e.message, { remedy: e.remedy, cause: e });
