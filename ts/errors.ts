@@ -15,6 +15,7 @@ export const ERROR_MEANINGS = {
   TRUST: 'the archive holds foreign code and was not declared trusted',
   RANGE: 'a number is outside of its allowed range',
   FILE_NOT_FOUND: 'a file does not exist or cannot be read',
+  FILE_EXISTS: 'a file to be written is there already, and overwriting was not asked for',
   FILE_DAMAGED: 'a file is truncated, corrupt, or not what its name says',
   FORMAT_UNKNOWN: "the file's format is not known",
   FORMAT_VERSION: 'the file was written in a format newer than this package reads',
