@@ -1,0 +1,32 @@
+# The core's tests: one doctest binary over test/cpp/*.cpp, one ctest entry per source file. They go to build/test, never
+# to build/Release, which is what gets shipped.
+
+file(GLOB styleclip_test_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/cpp/*.cpp")
+set(styleclip_test_main "${PROJECT_SOURCE_DIR}/test/cpp/main.cpp")
+
+add_executable(styleclip_tests ${styleclip_test_sources})
+set_target_properties(styleclip_tests PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
+target_include_directories(styleclip_tests PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")
+target_include_directories(styleclip_tests SYSTEM PRIVATE "${PROJECT_SOURCE_DIR}/cpp/third_party"
+                                                          "${PROJECT_SOURCE_DIR}/test/cpp/third_party")
+target_link_libraries(styleclip_tests PRIVATE styleclip_core styleclip_warnings Threads::Threads ${CMAKE_DL_LIBS})
+if(STYLECLIP_PCH)
+  target_precompile_headers(styleclip_tests PRIVATE <ATen/ATen.h> <doctest/doctest.h> <string> <vector> <memory>)
+  # doctest's implementation is switched on by a macro before its header, so this file has to include it itself.
+  set_source_files_properties("${styleclip_test_main}" PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+endif()
+
+# libtorch_cpu's own run path finds what it needs in turn; the linker need not.
+file(GLOB gomp "${STYLECLIP_LIBTORCH}/lib/libgomp*.so*")
+target_link_libraries(styleclip_tests PRIVATE ${gomp})
+target_link_options(styleclip_tests PRIVATE -Wl,--allow-shlib-undefined "-Wl,-rpath,${STYLECLIP_LIBTORCH}/lib")
+
+foreach(source IN LISTS styleclip_test_sources)
+  if(NOT source STREQUAL styleclip_test_main)
+    get_filename_component(name "${source}" NAME_WE)
+    add_test(NAME core.${name} COMMAND styleclip_tests "--source-file=*/test/cpp/${name}.cpp" --no-intro)
+    set_tests_properties(core.${name} PROPERTIES TIMEOUT 900
+      ENVIRONMENT "STYLECLIP_TEST_DATA=${PROJECT_SOURCE_DIR}/test/data"
+      WORKING_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
+  endif()
+endforeach()
