@@ -1,0 +1,228 @@
+// The option and result types that several public classes share. Classes keep the types that only they use.
+
+/**
+ * Where a model runs. `'auto'` (the default) is `'cuda'` if a CUDA device is usable, else `'cpu'`; which one it became is
+ * said in `info.device`. `'cuda'` is the first CUDA device and never falls back.
+ */
+export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
+
+/** Number type that a model computes in. */
+export type Dtype = 'float32' | 'float16' | 'bfloat16';
+
+/**
+ * A latent space of StyleGAN2. `z`: the normal noise; `w`: the mapping network's output; `w_plus`: one w for each style
+ * input; `s`: StyleSpace, every style channel of every layer in synthesis order (arXiv 2011.12799).
+ */
+export type Space = 'z' | 'w' | 'w_plus' | 's';
+
+/** Style layers: `'conv'` (6048 channels at 1024 px), `'all'` (toRGB too), or layer names such as `'b16.conv1'`. */
+export type LayerSet = 'conv' | 'all' | readonly string[];
+
+/** How the relevance of the channels is computed. `exact` has no approximation in real arithmetic. */
+export type SweepMethod = 'exact' | 'reference' | 'stop-at' | 'gradient' | 'screened' | 'adaptive';
+
+/** Noise inputs of the synthesis network: its stored maps, fresh ones from a seed, or none. */
+export type NoiseMode = 'const' | 'random' | 'none';
+
+/** `uint8`: NHWC RGB, 0..255; `float32`: NCHW RGB, nominally -1..1, not clamped. */
+export type ImageType = 'uint8' | 'float32';
+
+/** Resize to CLIP's input: on floats (antialiased bicubic), or with the released code's three 8-bit roundings. */
+export type Preprocess = 'float' | 'reference8';
+
+/** How far a long call is. Reports are coalesced: the newest wins. */
+export interface Progress {
+  /** What is being done: `'statistics'`, `'sweep'`, `'edit'`, … */
+  phase: string;
+  /** Units finished in this phase. */
+  done: number;
+  /** Units of this phase in all. */
+  total: number;
+  /** `'channels'`, `'images'`, `'samples'`, … */
+  unit: string;
+  /** Units a second since the phase began. */
+  rate: number;
+  /** Absent while it cannot be told. */
+  secondsLeft?: number;
+  /** Further figures of a phase, by name. */
+  detail?: Record<string, number>;
+}
+
+/** What every long call takes. */
+export interface RunOptions {
+  /**
+   * Stops the call within one batch; its promise then rejects with `signal.reason` itself, which is not a
+   * {@link StyleClipError}.
+   */
+  signal?: AbortSignal | undefined;
+  /** Called on the thread of the caller, at most about twenty times a second. If it throws, the call stops and rejects with that. */
+  onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** Anything that owns native memory. `await using x = await X.load(…)` closes it at the end of the block. */
+export interface Closeable extends AsyncDisposable {
+  /** Frees the native memory after the running call. Calling it again does nothing. */
+  close(): Promise<void>;
+  readonly closed: boolean;
+}
+
+/** How one model is loaded. */
+export interface ModelOptions {
+  /** Default: `configure({ device })`, else `STYLECLIP_DEVICE`, else `'auto'`. */
+  device?: Device | undefined;
+  /** Default `'float32'`. */
+  dtype?: Dtype | undefined;
+  /** An archive not written by this package holds foreign code that runs when it is loaded. Default false: refused. */
+  trust?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** What every loaded model tells of itself. */
+export interface ModelInfo {
+  /** The archive, as an absolute path. */
+  readonly file: string;
+  /** Sha256 of the archive, lower-case hexadecimal. */
+  readonly sha256: string;
+  /** Where it runs: `'cpu'`, `'cuda:0'`. */
+  readonly device: string;
+  readonly dtype: string;
+  /** Parameters and buffers. */
+  readonly memoryBytes: number;
+  /** Licence of the weights, `'unknown'` where the archive does not say. */
+  readonly licence: string;
+  /** The archive's `styleclip.json`, parsed. */
+  readonly description: Readonly<Record<string, unknown>>;
+}
+
+/** One layer of StyleSpace. */
+export interface StyleLayer {
+  /** `'b4.conv1'`, `'b4.torgb'`, `'b8.conv0'`, … */
+  readonly name: string;
+  /** Of the layer's output, pixels. */
+  readonly resolution: number;
+  /** Length of its style: the input channels of the convolution. */
+  readonly channels: number;
+  readonly toRgb: boolean;
+  /** Row of w_plus that feeds it. */
+  readonly wRow: number;
+  /** Of its first channel in a flat S vector. */
+  readonly offset: number;
+}
+
+/** StyleSpace of a generator: layers in synthesis order, the 4 px block [conv1, torgb], later ones [conv0, conv1, torgb]. */
+export interface StyleLayout {
+  readonly layers: readonly StyleLayer[];
+  /** Rows of w_plus: 18 at 1024 px. */
+  readonly rows: number;
+  /** At 1024 px (config-f): 6048 conv, 3040 toRGB, 9088 in all. */
+  readonly styleChannels: { readonly conv: number; readonly torgb: number; readonly total: number };
+}
+
+/**
+ * How latents are drawn. Two conventions of the field: StyleCLIP's TensorFlow code truncates every row, its PyTorch port
+ * only rows below 8 (`truncationCutoff: 8`).
+ */
+export interface TruncationOptions {
+  /** w' = w_avg + ψ (w − w_avg), -2..2. Default 0.7 wherever latents are drawn (StyleCLIP's value); 1 truncates nothing. */
+  truncationPsi?: number | undefined;
+  /** How many of the first rows of w_plus are truncated. Default: all. */
+  truncationCutoff?: number | undefined;
+}
+
+/** Options of {@link Generator.sample}. */
+export interface SampleOptions extends TruncationOptions, RunOptions {
+  /** How many, at least 1. */
+  count: number;
+  /** 0 … 2^64 − 1. The same seed gives the same latents on every device and machine. */
+  seed: number | bigint;
+  /** Default `'w_plus'`. */
+  space?: Space | undefined;
+  /** Index of the first sample: sample i depends on (seed, i) alone, so ranges can be drawn apart. Default 0. */
+  first?: number | undefined;
+}
+
+/** How pictures are rendered. */
+export interface RenderOptions extends RunOptions {
+  /** Default `'uint8'`. */
+  as?: ImageType | undefined;
+  /** Noise inputs. Default `'const'`, the maps stored in the archive (as StyleCLIP's). */
+  noise?: NoiseMode | undefined;
+  /** Pictures in one forward pass, 1..4096. Default: by picture size, 64 at 64 px, 4 at 1024 px. */
+  batch?: number | undefined;
+  /** Take latents or directions of another generator too. Default false: `ERR_STYLECLIP_MODEL_MISMATCH`. */
+  force?: boolean | undefined;
+}
+
+/** Options of {@link Generator.synthesize}. */
+export interface SynthesizeOptions extends RenderOptions {
+  /** Seed of `noise: 'random'`. Default 0. */
+  noiseSeed?: number | bigint | undefined;
+}
+
+/** Options of {@link Generator.edit} and {@link Generator.editEach}. */
+export interface EditOptions extends RenderOptions {
+  /** Strengths α, of either sign: S' = S + α ΔS. The field uses -15..25; 3..7 are moderate. */
+  alpha: number | readonly number[];
+}
+
+/** Options of {@link Generator.statistics}. */
+export interface StatisticsOptions extends TruncationOptions, RunOptions {
+  /** Latents drawn, at least 2. Default 100,000, the released code's. */
+  samples?: number | undefined;
+  /** Default 0. */
+  seed?: number | bigint | undefined;
+}
+
+/** Mean and standard deviation (ddof 0) of every style channel. Plain data. */
+export interface StyleStatistics {
+  /** [total]: one number a style channel. */
+  readonly mean: Float32Array;
+  /** [total] */
+  readonly sigma: Float32Array;
+  readonly samples: number;
+  /** As a decimal string: a seed may be above 2^53. */
+  readonly seed: string;
+  readonly truncationPsi: number;
+  /** -1: all rows. */
+  readonly truncationCutoff: number;
+  readonly generatorSha256: string;
+}
+
+/** Options of {@link StyleClip.sweep}. */
+export interface SweepOptions extends TruncationOptions, RunOptions {
+  /** Sample pictures a channel, 1..100,000. Default 100 (released code). */
+  images?: number | undefined;
+  /** Size of the perturbation in standard deviations. Default 5 (released code, faces); 10 is used for other domains. */
+  sigmas?: number | undefined;
+  /** `'absolute'` (default, released code): s_c := mean_c ± kσ_c; `'relative'` (paper): s_c ± kσ_c about the picture's own. */
+  perturb?: 'absolute' | 'relative' | undefined;
+  /** Of the sample pictures. Default 0. */
+  seed?: number | bigint | undefined;
+  /** Default `'conv'`. */
+  layers?: LayerSet | undefined;
+  /**
+   * Default `'exact'`. `'exact'` and `'reference'` both run the permanent reference implementation for now, and the
+   * result's metadata says so; the other methods come with later versions.
+   */
+  method?: SweepMethod | undefined;
+  /** The precision of the loaded models; another one is refused. Default: what the generator was loaded in. */
+  precision?: 'float32' | 'tf32' | 'float16' | 'bfloat16' | undefined;
+  /** Bound on working memory, bytes or `'4GiB'`. Default: a quarter of what is free. */
+  memory?: number | `${number}GiB` | undefined;
+  /** Default `'float'`. */
+  preprocess?: Preprocess | undefined;
+  /** Default `'const'`. */
+  noise?: NoiseMode | undefined;
+  /** Pictures in one forward pass. Default: by picture size and `memory`. */
+  batch?: number | undefined;
+  /** Statistics to use; default: of `statisticsSamples` latents with the same truncation, seed 0. */
+  statistics?: StyleStatistics | undefined;
+  /** Default 100,000 (released code). */
+  statisticsSamples?: number | undefined;
+  /** Sharded, resumable sweeps come with a later version: refused. */
+  directory?: string | undefined;
+  /** As `directory`. */
+  shard?: `${number}/${number}` | undefined;
+  /** As the method `'stop-at'`. */
+  stopAt?: number | undefined;
+}
