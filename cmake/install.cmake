@@ -3,8 +3,8 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-add_library(styleclip_static STATIC "${PROJECT_SOURCE_DIR}/cmake/archive.cpp")
-set_target_properties(styleclip_static PROPERTIES OUTPUT_NAME styleclip)
+add_library(styleclip_static STATIC)
+set_target_properties(styleclip_static PROPERTIES OUTPUT_NAME styleclip LINKER_LANGUAGE CXX)
 target_link_libraries(styleclip_static PRIVATE styleclip_core)
 
 set(package "${CMAKE_INSTALL_LIBDIR}/cmake/styleclip")

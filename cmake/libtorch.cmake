@@ -47,3 +47,11 @@ target_link_libraries(styleclip_torch INTERFACE styleclip::torch_cpu styleclip::
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(styleclip_torch INTERFACE -fopenmp)
 endif()
+
+# What a program adds (the addon does not: Node leaves its symbols open anyway): libtorch's own OpenMP by file name, and
+# no look by the linker into what libtorch_cpu needs in turn, which its own run path finds when it is loaded.
+file(GLOB styleclip_gomp "${STYLECLIP_LIBTORCH}/lib/libgomp*.so*")
+add_library(styleclip_program INTERFACE)
+add_library(styleclip::program ALIAS styleclip_program)
+target_link_libraries(styleclip_program INTERFACE styleclip::torch ${styleclip_gomp})
+target_link_options(styleclip_program INTERFACE -Wl,--allow-shlib-undefined)

@@ -9,17 +9,15 @@ set_target_properties(styleclip_tests PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMA
 target_include_directories(styleclip_tests PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")
 target_include_directories(styleclip_tests SYSTEM PRIVATE "${PROJECT_SOURCE_DIR}/cpp/third_party"
                                                           "${PROJECT_SOURCE_DIR}/test/cpp/third_party")
-target_link_libraries(styleclip_tests PRIVATE styleclip_core styleclip_warnings Threads::Threads ${CMAKE_DL_LIBS})
+target_link_libraries(styleclip_tests PRIVATE styleclip_core styleclip::program styleclip_warnings Threads::Threads
+                                              ${CMAKE_DL_LIBS})
 if(STYLECLIP_PCH)
   target_precompile_headers(styleclip_tests PRIVATE <ATen/ATen.h> <doctest/doctest.h> <string> <vector> <memory>)
   # doctest's implementation is switched on by a macro before its header, so this file has to include it itself.
   set_source_files_properties("${styleclip_test_main}" PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 endif()
 
-# libtorch_cpu's own run path finds what it needs in turn; the linker need not.
-file(GLOB gomp "${STYLECLIP_LIBTORCH}/lib/libgomp*.so*")
-target_link_libraries(styleclip_tests PRIVATE ${gomp})
-target_link_options(styleclip_tests PRIVATE -Wl,--allow-shlib-undefined "-Wl,-rpath,${STYLECLIP_LIBTORCH}/lib")
+target_link_options(styleclip_tests PRIVATE "-Wl,-rpath,${STYLECLIP_LIBTORCH}/lib")
 
 foreach(source IN LISTS styleclip_test_sources)
   if(NOT source STREQUAL styleclip_test_main)
