@@ -60,8 +60,16 @@ struct RelevanceRows {
 };
 
 /// The readable implementation, permanent: for every channel, every sample picture is rendered twice and embedded.
-/// Throws NotFinite naming layer and channel when a model gives NaN.
+/// Results do not depend on the batch size beyond float rounding. A channel whose two values are equal in every picture
+/// (σ = 0) has a zero row with count 0 and is not rendered. Throws NotFinite naming layer and channel when a model gives
+/// NaN; Range, Shape, Argument for settings; Aborted within one batch.
 RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                               const SweepOptions& options, const RunContext& run);
+
+/// Names of the methods compiled in: "reference".
+std::vector<std::string> sweep_methods();
+/// The sweep by the method of that name; Argument for one that does not exist, naming those that do.
+RelevanceRows sweep(const std::string& method, Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                    const SweepOptions& options, const RunContext& run);
 
 }  // namespace styleclip

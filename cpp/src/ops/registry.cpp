@@ -1,0 +1,142 @@
+// Registration of the operators, and the choice between implementations.
+//
+// The dispatcher of libtorch is one per process, while this code may be there twice (two versions of the package in one
+// program). The static macro TORCH_LIBRARY would then throw in a static initialiser and end the process; here a
+// torch::Library is built inside a function. So that the second copy can say who was first, the first one registers an
+// operator that returns its own path, `styleclip::_owner() -> str`, and the second asks it.
+#include "ops/registry.h"
+
+#include <dlfcn.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "ops/accumulate_directions.h"
+#include "styleclip/error.h"
+#include "styleclip/ops.h"
+
+namespace styleclip {
+namespace {
+
+constexpr char kNamespace[] = "styleclip";
+constexpr std::array kOperators = {kAccumulateDirections};
+
+// Guards the two variables below it.
+std::mutex& registry_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+// Never destroyed: deregistration during static destruction would race with a device thread that still runs.
+torch::Library* registered = nullptr;
+std::map<std::string, std::string>& forced_names() {
+  static auto* const names = new std::map<std::string, std::string>();
+  return *names;
+}
+
+std::string qualified(const std::string& op) {
+  return std::string(kNamespace) + "::" + op;
+}
+
+// Path of the copy that registered the namespace, or "" when there is none that says.
+std::string registered_owner() {
+  const auto owner = c10::Dispatcher::singleton().findSchema({qualified("_owner"), ""});
+  if (!owner) return "";
+  torch::jit::Stack stack;
+  owner->callBoxed(&stack);
+  return stack.empty() || !stack.back().isString() ? "" : stack.back().toStringRef();
+}
+
+[[noreturn]] void throw_already_loaded(const std::string& owner, const std::string& cause) {
+  throw Error(ErrorCode::AlreadyLoaded,
+              "Another copy of styleclip is loaded in this process: " +
+                  (owner.empty() ? std::string("a library that does not say its path") : owner) + "; this one is " +
+                  own_library_path() + ".",
+              "Keep one copy: `npm ls styleclip` shows who brings which; run the other in a process of its own.",
+              cause);
+}
+
+// The namespace, taken for this copy; throws AlreadyLoaded when another copy has it.
+std::unique_ptr<torch::Library> take_namespace() {
+  static const std::string path = own_library_path();  // the dispatcher keeps the pointer for its messages
+  const std::string owner = registered_owner();
+  if (!owner.empty()) throw_already_loaded(owner, "");
+  try {
+    return std::make_unique<torch::Library>(torch::Library::DEF, kNamespace, std::nullopt, path.c_str(), 0);
+  } catch (const c10::Error& error) {
+    // A copy that was quicker, or one of a version that registers no owner.
+    throw_already_loaded(registered_owner(), error.what_without_backtrace());
+  }
+}
+
+void require_known(const std::string& op) {
+  if (std::any_of(kOperators.begin(), kOperators.end(), [&](const char* known) { return op == known; })) return;
+  std::string names;
+  for (const char* known : kOperators) names += (names.empty() ? "" : ", ") + std::string(known);
+  throw Error(ErrorCode::Argument, "There is no operator \"" + op + "\".", "The operators are: " + names + ".");
+}
+
+}  // namespace
+
+std::string own_library_path() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&own_library_path), &info) == 0 || info.dli_fname == nullptr) return "";
+  return info.dli_fname;
+}
+
+void register_ops() {
+  const std::lock_guard lock(registry_mutex());
+  if (registered != nullptr) return;
+  std::unique_ptr<torch::Library> library = take_namespace();
+  library->def("_owner() -> str", [] { return own_library_path(); });
+  library->def(kAccumulateDirectionsSchema);
+  library->impl(kAccumulateDirections,
+                torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd, &accumulate_directions_reference));
+  library->impl(kAccumulateDirections, torch::dispatch(c10::DispatchKey::CPU, &accumulate_directions_cpu));
+  registered = library.release();
+}
+
+c10::OperatorHandle find_operator(const char* op) {
+  register_ops();
+  return c10::Dispatcher::singleton().findSchemaOrThrow(qualified(op).c_str(), "");
+}
+
+std::vector<std::string> implementations(const std::string& op) {
+  require_known(op);
+  std::vector<std::string> names = {"reference", "cpu"};
+  if (find_operator(op.c_str()).hasKernelForDispatchKey(c10::DispatchKey::CUDA)) names.emplace_back("cuda");
+  return names;
+}
+
+void force_implementation(const std::string& op, const std::string& name) {
+  const std::vector<std::string> known = implementations(op);
+  if (!name.empty() && std::find(known.begin(), known.end(), name) == known.end()) {
+    std::string names;
+    for (const std::string& one : known) names += (names.empty() ? "" : ", ") + one;
+    throw Error(ErrorCode::Argument, "The operator " + op + " has no implementation \"" + name + "\" here.",
+                "There are: " + names + ".");
+  }
+  const std::lock_guard lock(registry_mutex());
+  forced_names()[op] = name;
+}
+
+bool use_reference(const std::string& op, c10::Device device) {
+  std::string name;
+  {
+    const std::lock_guard lock(registry_mutex());
+    const auto found = forced_names().find(op);
+    if (found != forced_names().end()) name = found->second;
+  }
+  if (name.empty()) return false;
+  if (name == "reference") return true;
+  if (name == c10::DeviceTypeName(device.type(), /*lower_case=*/true)) return false;
+  throw Error(
+      ErrorCode::Argument,
+      "The implementation \"" + name + "\" of " + op + " was forced, but the tensors are on " + device.str() + ".",
+      "Move the tensors, or force no implementation.");
+}
+
+}  // namespace styleclip
