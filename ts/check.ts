@@ -103,7 +103,11 @@ export function checkOneOf<const T extends string>(value: unknown, name: string,
 export function checkNumbers(value: unknown, name: string): Float64Array {
   const list: unknown[] = typeof value === 'number' ? [value] : Array.isArray(value) ? value : [];
   if (list.length === 0) {
-    fail('ARGUMENT', `${name} must be a number or a non-empty array of numbers, not ${show(value)}`, 'For example 4 or [-3, 0, 3].');
+    fail(
+      'ARGUMENT',
+      `${name} must be a number or a non-empty array of numbers, not ${show(value)}`,
+      'For example 4 or [-3, 0, 3].',
+    );
   }
   return Float64Array.from(list, (v, i) => checkNumber(v, list.length > 1 ? `${name}[${i}]` : name));
 }
@@ -135,7 +139,11 @@ export function checkFinite(data: Float32Array | Float64Array, name: string, sha
       place.unshift(rest % shape[d]!);
       rest = Math.floor(rest / shape[d]!);
     }
-    fail('NOT_FINITE', `${name} holds ${data[i]} at ${shapeText(place)}`, 'Find where it was computed; only finite numbers can be used.');
+    fail(
+      'NOT_FINITE',
+      `${name} holds ${data[i]} at ${shapeText(place)}`,
+      'Find where it was computed; only finite numbers can be used.',
+    );
   }
 }
 
@@ -148,7 +156,11 @@ export function checkBuffer(data: ArrayBufferView, name: string): void {
 
 /** Product of a shape's sizes; refuses negative or fractional ones. */
 export function checkShape(value: unknown, name: string): number[] {
-  if (!Array.isArray(value) || value.length === 0 || !value.every((n) => Number.isSafeInteger(n) && (n as number) >= 0)) {
+  if (
+    !Array.isArray(value) ||
+    value.length === 0 ||
+    !value.every((n) => Number.isSafeInteger(n) && (n as number) >= 0)
+  ) {
     fail('SHAPE', `${name} must be an array of whole numbers, not ${show(value)}`, 'For example [1, 18, 512].');
   }
   return value.map(Number);

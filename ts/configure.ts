@@ -89,7 +89,11 @@ function checkLogger(value: unknown): Logger {
   const methods = ['debug', 'info', 'warn', 'error'] as const;
   const logger = value as Partial<Record<string, unknown>> | null;
   if (logger === null || typeof logger !== 'object' || methods.some((m) => typeof logger[m] !== 'function')) {
-    fail('ARGUMENT', `logger must have debug, info, warn and error, not ${show(value)}`, 'Pass console, or a pino logger.');
+    fail(
+      'ARGUMENT',
+      `logger must have debug, info, warn and error, not ${show(value)}`,
+      'Pass console, or a pino logger.',
+    );
   }
   return value as Logger;
 }

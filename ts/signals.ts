@@ -45,7 +45,11 @@ export function checkRun(options: RunOptions): void {
   }
   if (signal === undefined) return;
   if (!(signal instanceof AbortSignal)) {
-    fail('ARGUMENT', `signal must be an AbortSignal, not ${show(signal)}`, 'Pass controller.signal of an AbortController.');
+    fail(
+      'ARGUMENT',
+      `signal must be an AbortSignal, not ${show(signal)}`,
+      'Pass controller.signal of an AbortController.',
+    );
   }
   signal.throwIfAborted();
 }
@@ -112,12 +116,13 @@ function isAborted(e: unknown): boolean {
 }
 
 /** What the addon threw or rejected with, as a StyleClipError. */
-export function nativeError(e: unknown): unknown {
+export function nativeError(e: unknown): StyleClipError {
+  if (e instanceof StyleClipError) return e;
   if (StyleClipError.is(e)) {
-    if (e instanceof StyleClipError) return e;
-    const text = 'causeText' in e && typeof e.causeText === 'string' && e.causeText !== '' ? e.causeText : undefined;
-    const cause = text === undefined ? e.cause : new Error(text);
-    return new StyleClipError(e.code as ErrorCode, e.message, cause === undefined ? { remedy: e.remedy } : { remedy: e.remedy, cause });
+    const { code, message, remedy, cause } = e as StyleClipError;
+    const text = (e as { causeText?: unknown }).causeText;
+    const below = typeof text === 'string' && text !== '' ? new Error(text) : cause;
+    return new StyleClipError(code as ErrorCode, message, below === undefined ? { remedy } : { remedy, cause: below });
   }
   const message = e instanceof Error ? e.message : String(e);
   return new StyleClipError('INTERNAL', `the native part failed: ${message}`, {

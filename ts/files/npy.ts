@@ -57,7 +57,9 @@ export function parseNpy(bytes: Uint8Array, file = 'the file'): NpyArray {
   }
   const count = header.shape.reduce((a, b) => a * b, 1);
   if (bytes.length - start !== count * size) {
-    throw damaged(`it holds ${bytes.length - start} bytes where shape ${JSON.stringify(header.shape)} needs ${count * size}`);
+    throw damaged(
+      `it holds ${bytes.length - start} bytes where shape ${JSON.stringify(header.shape)} needs ${count * size}`,
+    );
   }
   const body = bytes.slice(start);
   const order = match[1] === '=' ? endianness() === 'LE' : match[1] !== '>';
@@ -137,7 +139,11 @@ function swapBytes(bytes: Uint8Array, size: number): void {
 
 function elements(kind: string, size: number, buffer: ArrayBuffer): NpyData {
   if (kind === 'f') {
-    return size === 2 ? fromFloat16(new Uint16Array(buffer)) : size === 4 ? new Float32Array(buffer) : new Float64Array(buffer);
+    return size === 2
+      ? fromFloat16(new Uint16Array(buffer))
+      : size === 4
+        ? new Float32Array(buffer)
+        : new Float64Array(buffer);
   }
   const signed = kind === 'i';
   switch (size) {

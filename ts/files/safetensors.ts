@@ -8,7 +8,21 @@ import { readFileChecked, writeFileAtomic } from './atomic.js';
 import { fromBfloat16, fromFloat16 } from './half.js';
 
 /** Bytes an element, by the format's dtype names. */
-const SIZES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, U64: 8, I32: 4, U32: 4, I16: 2, U16: 2, I8: 1, U8: 1, BOOL: 1 };
+const SIZES = {
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  I64: 8,
+  U64: 8,
+  I32: 4,
+  U32: 4,
+  I16: 2,
+  U16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+};
 export type SafetensorsType = keyof typeof SIZES;
 
 /** One tensor: its bytes (a copy, little-endian) with type and shape. */
@@ -71,7 +85,8 @@ export function parseSafetensors(bytes: Uint8Array, file = 'the file'): Safetens
       continue;
     }
     const { dtype, shape, data_offsets: offsets } = entry;
-    if (typeof dtype !== 'string' || !Object.hasOwn(SIZES, dtype)) throw damaged(`'${name}' has the type ${String(dtype)}`);
+    if (typeof dtype !== 'string' || !Object.hasOwn(SIZES, dtype))
+      throw damaged(`'${name}' has the type ${String(dtype)}`);
     if (!isSizes(shape)) throw damaged(`'${name}' has no valid shape`);
     if (!isSizes(offsets) || offsets.length !== 2) throw damaged(`'${name}' has no valid offsets`);
     const [from, to] = offsets as [number, number];
@@ -153,7 +168,9 @@ export function formatSafetensors(
   const pieces: Uint8Array[] = [];
   let offset = 0;
   // Wider elements first keeps every tensor aligned to its element size, as the reference implementation does.
-  const entries = Object.entries(tensors).toSorted(([, a], [, b]) => b.data.BYTES_PER_ELEMENT - a.data.BYTES_PER_ELEMENT);
+  const entries = Object.entries(tensors).toSorted(
+    ([, a], [, b]) => b.data.BYTES_PER_ELEMENT - a.data.BYTES_PER_ELEMENT,
+  );
   for (const [name, { data, shape }] of entries) {
     header[name] = { dtype: typeName(data), shape, data_offsets: [offset, offset + data.byteLength] };
     pieces.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));

@@ -1,0 +1,326 @@
+// The generator: StyleGAN2 as a self-describing archive, with its latent spaces, its StyleSpace, and edits in it.
+
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkNumbers,
+  checkOneOf,
+  checkOptions,
+  checkSeed,
+  fail,
+  shapeText,
+  show,
+} from './check.js';
+import { GlobalDirection, type GlobalDirectionLike } from './direction.js';
+import { EditBatch, type EditedImage } from './edit.js';
+import { Images } from './images.js';
+import { Latents, SPACES, type LatentsLike } from './latents.js';
+import { loadModel, Model } from './model.js';
+import { checkMatch } from './model-match.js';
+import type { NativeModel, NativeSampleSettings, NativeTensor } from './native.js';
+import type {
+  EditOptions,
+  ModelInfo,
+  ModelOptions,
+  RenderOptions,
+  RunOptions,
+  SampleOptions,
+  Space,
+  StatisticsOptions,
+  StyleLayout,
+  StyleStatistics,
+  SynthesizeOptions,
+  TruncationOptions,
+} from './types.js';
+
+/** What a generator tells of itself. */
+export interface GeneratorInfo extends ModelInfo {
+  /** Pixels, square. */
+  readonly imageSize: number;
+  /** Numbers of a z. */
+  readonly zDim: number;
+  /** Numbers of a w, and of each row of w_plus. */
+  readonly wDim: number;
+}
+
+const RUN_KEYS = ['signal', 'onProgress'];
+const TRUNCATION_KEYS = ['truncationPsi', 'truncationCutoff'];
+const RENDER_KEYS = [...RUN_KEYS, 'as', 'noise', 'batch', 'force'];
+/** StyleCLIP's own value, wherever it draws latents (global_directions/GetCode.py). */
+const TRUNCATION_PSI = 0.7;
+/** Latents of the released statistics (GetCode.py, S_mean_std). */
+export const STATISTICS_SAMPLES = 100_000;
+
+/** A StyleGAN2 generator. Owns native memory: close it, or load it with `await using`. */
+export class Generator extends Model {
+  readonly #layout: StyleLayout;
+  readonly #info: GeneratorInfo;
+
+  private constructor(handle: NativeModel) {
+    super(handle);
+    const native = handle.layout ?? fail('MODEL_KIND', `${handle.file} has no style layout`, 'Load a generator.');
+    const { layers, rows, total, convChannels: conv, torgbChannels: torgb } = native;
+    this.#layout = Object.freeze({
+      layers: Object.freeze(layers.map((l) => Object.freeze({ ...l }))),
+      rows,
+      styleChannels: Object.freeze({ conv, torgb, total }),
+    });
+    this.#info = Object.freeze({
+      ...this.commonInfo(),
+      imageSize: layers.at(-1)!.resolution,
+      zDim: this.size('z_dim'),
+      wDim: this.size('w_dim'),
+    });
+  }
+
+  /**
+   * Loads an archive of kind `generator`.
+   *
+   * @throws StyleClipError `FILE_NOT_FOUND`, `FILE_DAMAGED`, `MODEL_KIND`, `FORMAT_VERSION`, `TRUST`, `DEVICE`,
+   *   `OUT_OF_MEMORY`, and what loading the native part can throw: `LIBTORCH_NOT_FOUND`, `ADDON_NOT_FOUND`, …
+   */
+  static async load(file: string | URL, options?: ModelOptions): Promise<Generator> {
+    return new Generator(await loadModel('generator', file, options, 'Generator.load'));
+  }
+
+  get info(): GeneratorInfo {
+    return this.#info;
+  }
+
+  /** Its style layers in synthesis order. */
+  get layout(): StyleLayout {
+    return this.#layout;
+  }
+
+  /**
+   * Draws latents. z is N(0,1) from a counter-based generator on the CPU, so a seed means the same everywhere; w is
+   * mapped from it and truncated; w_plus repeats w; s are the styles of w_plus. z is never truncated.
+   */
+  async sample(options: SampleOptions): Promise<Latents> {
+    const o = checkOptions(options, [...RUN_KEYS, ...TRUNCATION_KEYS, 'count', 'seed', 'space', 'first'], 'sample');
+    const count = checkInteger(o.count, 'count', 1, 1_000_000);
+    const first = checkInteger(o.first ?? 0, 'first', 0);
+    const space = checkOneOf(o.space ?? 'w_plus', 'space', SPACES);
+    const settings = this.#sampleSettings(o, checkSeed(o.seed));
+    const result = await this.call(o, (addon, handle, run) =>
+      addon.sample(handle, { ...settings, count, first, space }, run),
+    );
+    return this.#latents(result, space);
+  }
+
+  /** z [n, z] → w [n, w], not truncated. */
+  async mapping(z: LatentsLike, options?: RunOptions & { force?: boolean }): Promise<Latents> {
+    const o = checkOptions(options, [...RUN_KEYS, 'force'], 'mapping');
+    const input = this.#input(z, ['z'], o.force);
+    return this.#latents(await this.call(o, (addon, handle, run) => addon.mapping(handle, tensor(input), run)), 'w');
+  }
+
+  /** w [n, w] → w_plus [n, rows, w], its rows truncated towards the mean w. Defaults: ψ 0.7, all rows. */
+  async truncate(w: LatentsLike, options?: TruncationOptions & RunOptions & { force?: boolean }): Promise<Latents> {
+    const o = checkOptions(options, [...RUN_KEYS, ...TRUNCATION_KEYS, 'force'], 'truncate');
+    const input = this.#input(w, ['w'], o.force);
+    const { truncationPsi, truncationCutoff } = this.#truncation(o);
+    return this.#latents(
+      await this.call(o, (addon, handle, run) =>
+        addon.truncate(handle, tensor(input), { truncationPsi, truncationCutoff }, run),
+      ),
+      'w_plus',
+    );
+  }
+
+  /**
+   * Latents of any space → s [n, channels], the flat StyleSpace code. z and w go through the mapping network and to all
+   * rows without truncation; s comes back as it is.
+   */
+  async styles(latents: LatentsLike, options?: RunOptions & { force?: boolean }): Promise<Latents> {
+    const o = checkOptions(options, [...RUN_KEYS, 'force'], 'styles');
+    let input = this.#input(latents, SPACES, o.force);
+    const silent: RunOptions = { signal: o.signal };
+    if (input.space === 'z') input = await this.mapping(input, { ...silent, force: true });
+    if (input.space === 'w') input = await this.truncate(input, { ...silent, truncationPsi: 1, force: true });
+    if (input.space === 's') return input;
+    return this.#latents(await this.call(o, (addon, handle, run) => addon.styles(handle, tensor(input), run)), 's');
+  }
+
+  /** Latents of any space → one picture each. */
+  async synthesize(latents: LatentsLike, options?: SynthesizeOptions): Promise<Images> {
+    const o = checkOptions(options, [...RENDER_KEYS, 'noiseSeed'], 'synthesize');
+    const render = this.#render(o);
+    const noiseSeed = checkSeed(o.noiseSeed ?? 0, 'noiseSeed');
+    const s = await this.styles(latents, { signal: o.signal, force: render.force });
+    const { as, noise, batch } = render;
+    const result = await this.call(o, (addon, handle, run) =>
+      addon.synthesize(handle, tensor(s), { as, noise, batch, noiseSeed }, run),
+    );
+    return this.#images(result);
+  }
+
+  /** Mean and standard deviation (ddof 0) of every style channel over many latents. About 30 s at 1024 px on two cores. */
+  async statistics(options?: StatisticsOptions): Promise<StyleStatistics> {
+    const o = checkOptions(options, [...RUN_KEYS, ...TRUNCATION_KEYS, 'samples', 'seed'], 'statistics');
+    const samples = checkInteger(o.samples ?? STATISTICS_SAMPLES, 'samples', 2, 100_000_000);
+    const settings = this.#sampleSettings(o, checkSeed(o.seed ?? 0));
+    const result = await this.call(o, (addon, handle, run) => addon.statistics(handle, { ...settings, samples }, run));
+    return {
+      mean: result.mean,
+      sigma: result.sigma,
+      samples: result.samples,
+      seed: settings.seed.toString(),
+      truncationPsi: settings.truncationPsi,
+      truncationCutoff: settings.truncationCutoff,
+      generatorSha256: this.#info.sha256,
+    };
+  }
+
+  /**
+   * S' = S + α ΔS for every latent and every strength, rendered.
+   *
+   * @returns all pictures; for a grid that does not fit into memory see {@link editEach}
+   */
+  async edit(latents: LatentsLike, direction: GlobalDirectionLike, options: EditOptions): Promise<EditBatch> {
+    const { s, delta, alphas, render, run } = await this.#prepareEdit(latents, direction, options, 'edit');
+    const { images, codes } = await this.#editNative(s, delta, alphas, render, run);
+    return new EditBatch(images, codes, [...alphas]);
+  }
+
+  /**
+   * The same, one picture after another, latent 0 with all strengths first. Only `batch` pictures are in memory at a
+   * time; leaving the loop ends the work.
+   */
+  async *editEach(
+    latents: LatentsLike,
+    direction: GlobalDirectionLike,
+    options: EditOptions,
+  ): AsyncGenerator<EditedImage, void, undefined> {
+    const { s, delta, alphas, render, run } = await this.#prepareEdit(latents, direction, options, 'editEach');
+    const started = performance.now();
+    const total = s.length * alphas.length;
+    let done = 0;
+    // A chunk is a block of latents × strengths of at most `batch` pictures: some strengths of one latent, or all of several.
+    const width = Math.min(alphas.length, render.batch);
+    const height = Math.max(1, Math.floor(render.batch / alphas.length));
+    for (let first = 0; first < s.length; first += height) {
+      const block = s.slice(first, first + height);
+      for (let from = 0; from < alphas.length; from += width) {
+        const some = alphas.slice(from, from + width);
+        const { images, codes } = await this.#editNative(block, delta, some, render, { signal: run.signal });
+        done += images.count;
+        const rate = done / Math.max(1e-6, (performance.now() - started) / 1000);
+        run.onProgress?.({ phase: 'edit', done, total, unit: 'images', rate, secondsLeft: (total - done) / rate });
+        for (let i = 0; i < images.count; i++) {
+          const latent = first + Math.floor(i / some.length);
+          yield { latent, alpha: some[i % some.length]!, image: images.at(i), latents: codes.at(i) };
+        }
+      }
+    }
+  }
+
+  async #prepareEdit(latents: LatentsLike, direction: GlobalDirectionLike, options: EditOptions, where: string) {
+    const o = checkOptions(options, [...RENDER_KEYS, 'alpha'], where);
+    const alphas = checkNumbers(o.alpha, 'alpha');
+    const render = this.#render(o);
+    const { delta, meta } = GlobalDirection.from(direction);
+    const { sha256, file } = this.#info;
+    checkMatch('the direction', meta.generatorSha256, sha256, file, render.force);
+    const { total } = this.#layout.styleChannels;
+    if (delta.length !== total) {
+      fail(
+        'SHAPE',
+        `the direction has ${delta.length} style channels, ${file} ${total}`,
+        'Use the generator of the sweep.',
+      );
+    }
+    const s = await this.styles(latents, { signal: o.signal, force: render.force });
+    return { s, delta, alphas, render, run: { signal: o.signal, onProgress: o.onProgress } satisfies RunOptions };
+  }
+
+  async #editNative(s: Latents, delta: Float32Array, alpha: Float64Array, render: Render, run: RunOptions) {
+    const { as, noise, batch } = render;
+    const result = await this.call(run, (addon, handle, native) =>
+      addon.edit(handle, tensor(s), delta, { alpha, batch, noise, as }, native),
+    );
+    return { images: this.#images(result.images), codes: this.#latents(result.s, 's') };
+  }
+
+  #render(o: RenderOptions): Render {
+    return {
+      as: checkOneOf(o.as ?? 'uint8', 'as', ['uint8', 'float32']),
+      noise: checkOneOf(o.noise ?? 'const', 'noise', ['const', 'random', 'none']),
+      batch: checkInteger(o.batch ?? defaultBatch(this.#info.imageSize), 'batch', 1, 4096),
+      force: checkBoolean(o.force ?? false, 'force'),
+    };
+  }
+
+  #truncation(o: TruncationOptions): { truncationPsi: number; truncationCutoff: number } {
+    return {
+      truncationPsi: checkNumber(o.truncationPsi ?? TRUNCATION_PSI, 'truncationPsi', -2, 2),
+      truncationCutoff:
+        o.truncationCutoff === undefined
+          ? -1
+          : checkInteger(o.truncationCutoff, 'truncationCutoff', 0, this.#layout.rows),
+    };
+  }
+
+  #sampleSettings(o: TruncationOptions, seed: bigint): NativeSampleSettings {
+    return { seed, ...this.#truncation(o) };
+  }
+
+  /** Latents of this generator's shape and, unless forced, of this generator. */
+  #input(value: LatentsLike, spaces: readonly Space[], force: unknown): Latents {
+    if (value instanceof Float32Array) {
+      fail(
+        'ARGUMENT',
+        `latents must be Latents, not ${show(value)}`,
+        "Wrap them: Latents.from(data, [1, 18, 512], 'w_plus').",
+      );
+    }
+    const latents = Latents.from(value);
+    if (!spaces.includes(latents.space)) {
+      fail(
+        'ARGUMENT',
+        `latents of space '${latents.space}' given where ${spaces.map((s) => `'${s}'`).join(', ')} is needed`,
+        'See styles() and mapping().',
+      );
+    }
+    const { sha256, file, zDim, wDim } = this.#info;
+    checkMatch('the latents', latents.meta.generatorSha256, sha256, file, checkBoolean(force ?? false, 'force'));
+    const { rows, styleChannels } = this.#layout;
+    const wanted = { z: [zDim], w: [wDim], w_plus: [rows, wDim], s: [styleChannels.total] }[latents.space];
+    const given = latents.shape.slice(1);
+    if (given.length !== wanted.length || given.some((n, i) => n !== wanted[i] && wanted[i] !== 0)) {
+      fail(
+        'SHAPE',
+        `${latents.space} latents of shape ${shapeText(latents.shape)} given; this generator needs ${shapeText([latents.length, ...wanted])}`,
+        'Use latents of this generator’s size.',
+      );
+    }
+    return latents;
+  }
+
+  #latents(result: NativeTensor<Float32Array>, space: Space): Latents {
+    return Latents.from(result.data, result.shape, space, { generatorSha256: this.#info.sha256 });
+  }
+
+  #images(result: NativeTensor<Uint8Array | Float32Array>): Images {
+    const [count, a, b, c] = result.shape as [number, number, number, number];
+    const [height, width] = result.data instanceof Uint8Array ? [a, b] : [b, c];
+    return Images.from({ data: result.data, count, width, height });
+  }
+}
+
+interface Render {
+  as: 'uint8' | 'float32';
+  noise: 'const' | 'random' | 'none';
+  batch: number;
+  force: boolean;
+}
+
+/** Pictures a forward pass: the same number of pixels' width, 64 at 64 px and below, 4 at 1024 px. */
+function defaultBatch(imageSize: number): number {
+  return Math.max(1, Math.min(64, Math.floor(4096 / imageSize)));
+}
+
+function tensor(latents: Latents): NativeTensor<Float32Array> {
+  return { data: latents.data, shape: [...latents.shape] };
+}

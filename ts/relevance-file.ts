@@ -1,0 +1,152 @@
+// A relevance on disk: one .safetensors file with its arrays, and what it came from as metadata in snake case.
+
+import { fail } from './check.js';
+import { isObject, parseJsonObject } from './files/json.js';
+import { readSafetensors, safetensorsFloat32, safetensorsInt32, writeSafetensors } from './files/safetensors.js';
+import type { RelevanceLike, RelevanceMeta } from './relevance.js';
+import type { StyleLayer } from './types.js';
+
+const FORMAT = 'styleclip.relevance';
+const VERSION = '1';
+
+/** Keys of the metadata that are numbers; all others are strings, apart from `layers`. */
+const NUMBERS = [
+  'images',
+  'sigmas',
+  'truncationPsi',
+  'truncationCutoff',
+  'statisticsSamples',
+  'rendered',
+  'seconds',
+] as const;
+const STRINGS = [
+  'method',
+  'implementation',
+  'precision',
+  'perturb',
+  'preprocess',
+  'noise',
+  'seed',
+  'generatorSha256',
+  'clipSha256',
+  'version',
+] as const;
+
+export async function writeRelevance(file: string, relevance: RelevanceLike): Promise<void> {
+  const { rows, dim, channels, counts, magnitude, concentration, mean, sigma, layers, meta } = relevance;
+  if (!/\.safetensors$/i.test(file)) {
+    fail(
+      'FORMAT_UNKNOWN',
+      `${file}: a relevance is written as .safetensors`,
+      'Choose this ending; exportNpy() writes fs3.npy.',
+    );
+  }
+  const n = channels.length;
+  const total = mean.length;
+  const metadata: Record<string, string> = { format: FORMAT, version: VERSION };
+  for (const key of NUMBERS) metadata[snake(key)] = String(meta[key]);
+  for (const key of STRINGS) metadata[key === 'version' ? 'package_version' : snake(key)] = meta[key];
+  metadata['layers'] = JSON.stringify(meta.layers);
+  metadata['style_layers'] = JSON.stringify(
+    layers.map((l) => ({
+      name: l.name,
+      resolution: l.resolution,
+      channels: l.channels,
+      torgb: l.toRgb,
+      w_row: l.wRow,
+      offset: l.offset,
+    })),
+  );
+  await writeSafetensors(
+    file,
+    {
+      rows: { data: rows, shape: [n, dim] },
+      concentration: { data: concentration, shape: [n] },
+      magnitude: { data: magnitude, shape: [n] },
+      mean: { data: mean, shape: [total] },
+      sigma: { data: sigma, shape: [total] },
+      channels: { data: channels, shape: [n] },
+      counts: { data: counts, shape: [n] },
+    },
+    metadata,
+  );
+}
+
+export async function readRelevance(file: string): Promise<RelevanceLike> {
+  const { tensors, metadata } = await readSafetensors(file);
+  if (metadata['format'] !== FORMAT) {
+    fail(
+      'FORMAT_UNKNOWN',
+      `${file} holds no relevance`,
+      'Write one with relevance.save(), or read an fs3.npy with Relevance.importNpy().',
+    );
+  }
+  if (metadata['version'] !== VERSION) {
+    fail(
+      'FORMAT_VERSION',
+      `${file} has version ${metadata['version']}; this package reads ${VERSION}`,
+      'Update the package.',
+    );
+  }
+  const damaged = (what: string): never => fail('FILE_DAMAGED', `${file}: ${what}`, 'Write it again, or sweep again.');
+  const float = (name: string): Float32Array => {
+    const tensor = tensors.get(name);
+    return tensor === undefined ? damaged(`there is no tensor '${name}'`) : safetensorsFloat32(tensor);
+  };
+  const int = (name: string): Int32Array => {
+    const tensor = tensors.get(name);
+    return (tensor && safetensorsInt32(tensor)) ?? damaged(`there is no integer tensor '${name}'`);
+  };
+  const shape = tensors.get('rows')?.shape ?? damaged("there is no tensor 'rows'");
+  if (shape.length !== 2) damaged("'rows' is no matrix");
+
+  const meta: Record<string, unknown> = {};
+  for (const key of NUMBERS) {
+    const value = Number(metadata[snake(key)] ?? NaN);
+    meta[key] = Number.isFinite(value) ? value : damaged(`the metadata '${snake(key)}' is no number`);
+  }
+  for (const key of STRINGS) {
+    const name = key === 'version' ? 'package_version' : snake(key);
+    meta[key] = metadata[name] ?? damaged(`the metadata '${name}' is missing`);
+  }
+  const names = parseJsonObject({ text: `{"list":${metadata['layers'] ?? 'null'}}` })?.['list'];
+  meta['layers'] = Array.isArray(names) ? names.map(String) : damaged('the metadata `layers` is no list');
+  return {
+    rows: float('rows'),
+    dim: shape[1]!,
+    channels: int('channels'),
+    counts: int('counts'),
+    magnitude: float('magnitude'),
+    concentration: float('concentration'),
+    mean: float('mean'),
+    sigma: float('sigma'),
+    layers: styleLayers(metadata['style_layers']) ?? damaged('the metadata `style_layers` is no list of layers'),
+    meta: meta as unknown as RelevanceMeta,
+  };
+}
+
+function styleLayers(text: string | undefined): StyleLayer[] | undefined {
+  const list = parseJsonObject({ text: `{"list":${text ?? 'null'}}` })?.['list'];
+  if (!Array.isArray(list) || list.length === 0) return undefined;
+  const layers: StyleLayer[] = [];
+  let offset = 0;
+  for (const item of list as unknown[]) {
+    if (!isObject(item) || typeof item['name'] !== 'string' || item['offset'] !== offset) return undefined;
+    const [resolution, channels, wRow] = [item['resolution'], item['channels'], item['w_row']].map(Number);
+    if (![resolution, channels, wRow].every((n) => Number.isSafeInteger(n) && n! >= 0)) return undefined;
+    layers.push({
+      name: item['name'],
+      resolution: resolution!,
+      channels: channels!,
+      toRgb: item['torgb'] === true,
+      wRow: wRow!,
+      offset,
+    });
+    offset += channels!;
+  }
+  return layers;
+}
+
+function snake(name: string): string {
+  return name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
+}

@@ -1,0 +1,420 @@
+// The result of a sweep: for every style channel, which way it moves the CLIP embedding of a picture. Plain data; a text
+// direction turns it into a direction of StyleSpace in milliseconds.
+
+import {
+  checkBoolean,
+  checkFinite,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkPath,
+  fail,
+  show,
+} from './check.js';
+import { channelName, GlobalDirection, TextDirection, type DirectionChannel } from './direction.js';
+import { StyleClipError } from './errors.js';
+import { npyFloat32, readNpy, writeNpy } from './files/npy.js';
+import type { Generator } from './generator.js';
+import { checkMatch } from './model-match.js';
+import type { NativeDirectionOptions, NativeGlobalDirection } from './native.js';
+import { readRelevance, writeRelevance } from './relevance-file.js';
+import { native } from './runtime.js';
+import { nativeError } from './signals.js';
+import type { RunOptions, StyleLayer, StyleStatistics } from './types.js';
+
+/** How a relevance was computed. */
+export interface RelevanceMeta {
+  /** As asked for: `'exact'`, `'reference'`, or `'imported'` for a file of another tool. */
+  readonly method: string;
+  /** What computed it: `'reference'` is the permanent readable implementation. */
+  readonly implementation: string;
+  /** Number type of the models: `'float32'` is the ground truth. */
+  readonly precision: string;
+  readonly images: number;
+  readonly sigmas: number;
+  readonly perturb: 'absolute' | 'relative';
+  /** As asked for: `['conv']`, `['all']` or names. */
+  readonly layers: readonly string[];
+  readonly preprocess: 'float' | 'reference8';
+  readonly noise: 'const' | 'random' | 'none';
+  /** Decimal: a seed may be above 2^53. */
+  readonly seed: string;
+  readonly truncationPsi: number;
+  /** -1: all rows. */
+  readonly truncationCutoff: number;
+  readonly statisticsSamples: number;
+  readonly generatorSha256: string;
+  /** '' when it is not known. */
+  readonly clipSha256: string;
+  /** Pictures rendered. */
+  readonly rendered: number;
+  /** Of the sweep alone, without the statistics. */
+  readonly seconds: number;
+  /** Package that wrote it. */
+  readonly version: string;
+}
+
+/** What {@link Relevance.from} takes back: a structured clone, or the same fields. */
+export interface RelevanceLike {
+  readonly rows: Float32Array;
+  readonly dim: number;
+  readonly channels: Int32Array;
+  readonly counts: Int32Array;
+  readonly magnitude: Float32Array;
+  readonly concentration: Float32Array;
+  readonly mean: Float32Array;
+  readonly sigma: Float32Array;
+  readonly layers: readonly StyleLayer[];
+  readonly meta: RelevanceMeta;
+}
+
+/** Options of {@link Relevance.direction}. Give `beta` or `channels`, not both. */
+export interface DirectionOptions {
+  /**
+   * Keeps the channels with |r_c| ≥ β, 0..1. A higher β keeps fewer. `'auto'` (default): the largest of 0.10, 0.11 … 0.29
+   * that keeps more than `automaticChannels`, else 0.1 (released GUI).
+   */
+  beta?: number | 'auto' | undefined;
+  /** Keeps this many channels of largest |r_c| instead. 10–20 for colours, 100–200 for shapes. */
+  channels?: number | undefined;
+  /** For automatic β. Default 20 (faces); the released GUI takes 100 for other domains. */
+  automaticChannels?: number | undefined;
+  /** `'cosine'` (default, released code): r_c = Δi_c · Δt; `'projection'` (paper): times the channel's concentration. */
+  measure?: 'cosine' | 'projection' | undefined;
+  /** ΔS_c is r_c · σ_c (released code) instead of r_c (paper). Default true. */
+  scaleBySigma?: boolean | undefined;
+  /** Divides by the largest |r_c| (released code). Default true. */
+  normaliseLargest?: boolean | undefined;
+  /**
+   * Leaves out every channel that these texts would use with the same settings (conditional direction of the released
+   * code): `{ not: glasses }` ages a face without putting glasses on it.
+   */
+  not?: TextDirection | readonly TextDirection[] | undefined;
+  /** Takes a text direction of another CLIP model. Default false. */
+  force?: boolean | undefined;
+}
+
+/** Options of {@link Relevance.importNpy}. */
+export interface ImportOptions extends RunOptions {
+  /** Of the generator; default: computed from 100,000 latents. */
+  statistics?: StyleStatistics | undefined;
+  /** Sha256 of the CLIP archive that it was made with, if known: directions are then checked against it. */
+  clipSha256?: string | undefined;
+}
+
+/** Unit rows Δi_c, one a style channel, with what else the sweep saw of it. Plain data: cloneable, nothing to close. */
+export class Relevance implements RelevanceLike {
+  /** [channels, dim]: unit mean direction in CLIP's space; a row of zeros where `counts` is 0. */
+  readonly rows: Float32Array;
+  /** Length of a row: CLIP's embedding. */
+  readonly dim: number;
+  /** Flat S index of every row, in synthesis order. */
+  readonly channels: Int32Array;
+  /** Pictures in which the channel changed the embedding at all. */
+  readonly counts: Int32Array;
+  /** Mean |f̂₊ − f̂₋|, 0..2: how much the channel changes the embedding. */
+  readonly magnitude: Float32Array;
+  /** Length of the mean of the unit differences, 0..1: 1 when it does the same in every picture. */
+  readonly concentration: Float32Array;
+  /** Mean of every style channel of the generator, [total]. */
+  readonly mean: Float32Array;
+  /** Standard deviation (ddof 0) of every style channel, [total]. */
+  readonly sigma: Float32Array;
+  /** The generator's style layers. */
+  readonly layers: readonly StyleLayer[];
+  readonly meta: RelevanceMeta;
+
+  private constructor(fields: RelevanceLike) {
+    this.rows = fields.rows;
+    this.dim = fields.dim;
+    this.channels = fields.channels;
+    this.counts = fields.counts;
+    this.magnitude = fields.magnitude;
+    this.concentration = fields.concentration;
+    this.mean = fields.mean;
+    this.sigma = fields.sigma;
+    this.layers = fields.layers;
+    this.meta = fields.meta;
+  }
+
+  /** A relevance from its structured clone. `SHAPE` when the parts do not fit each other, `NOT_FINITE` for NaN. */
+  static from(fields: RelevanceLike): Relevance {
+    if (fields instanceof Relevance) return fields;
+    if (
+      fields === null ||
+      typeof fields !== 'object' ||
+      !(fields.rows instanceof Float32Array) ||
+      !Array.isArray(fields.layers)
+    ) {
+      fail(
+        'ARGUMENT',
+        `a relevance is needed, not ${show(fields)}`,
+        'Make one with styleclip.sweep() or Relevance.load(file).',
+      );
+    }
+    const n = fields.channels.length;
+    const dim = checkInteger(fields.dim, 'dim', 1);
+    const total = fields.layers.reduce((sum, l) => sum + l.channels, 0);
+    const lengths = [fields.counts, fields.magnitude, fields.concentration].every((a) => a.length === n);
+    if (
+      n === 0 ||
+      !lengths ||
+      fields.rows.length !== n * dim ||
+      fields.mean.length !== total ||
+      fields.sigma.length !== total
+    ) {
+      fail('SHAPE', 'the parts of the relevance do not fit each other', 'Load it again from its file, or sweep again.');
+    }
+    if (fields.channels.some((c, i) => c < 0 || c >= total || (i > 0 && c <= fields.channels[i - 1]!))) {
+      fail('SHAPE', 'the channels of the relevance are not ascending style channels', 'Load it again from its file.');
+    }
+    checkFinite(fields.rows, 'rows', [n, dim]);
+    checkFinite(fields.sigma, 'sigma', [total]);
+    return new Relevance(fields);
+  }
+
+  /** Number of rows. */
+  get length(): number {
+    return this.channels.length;
+  }
+
+  /** Layer and channel of row i: `{ name: 'b16.conv1.45', layer: 'b16.conv1', channel: 45, index }`. */
+  channelAt(i: number): { name: string; layer: string; channel: number; index: number } {
+    const index = this.channels[checkInteger(i, 'row', 0, this.length - 1)]!;
+    const layer = this.layers.find((l) => index < l.offset + l.channels)!;
+    const channel = index - layer.offset;
+    return { name: channelName(layer.name, channel), layer: layer.name, channel, index };
+  }
+
+  /**
+   * The direction of StyleSpace that a text asks for: r_c = Δi_c · Δt, kept where |r_c| ≥ β,
+   * ΔS_c = σ_c · r_c / max|r| (StyleCLIP section 6.2; released code MapTS.GetBoundary). Synchronous, milliseconds.
+   *
+   * @throws StyleClipError `EMPTY_SELECTION` (with the largest |r|) when nothing passes; `MODEL_MISMATCH` for a text of
+   *   another CLIP; `ARGUMENT`, `RANGE`
+   */
+  direction(text: TextDirection, options?: DirectionOptions): GlobalDirection {
+    const given = checkOptions(options, DIRECTION_KEYS, 'direction');
+    const settings = this.#settings(given);
+    const force = checkBoolean(given.force ?? false, 'force');
+    const target = this.#text(text, force);
+    const conditions =
+      given.not === undefined ? [] : ((Array.isArray(given.not) ? given.not : [given.not]) as TextDirection[]);
+    const out = new Set<number>();
+    for (const condition of conditions) {
+      for (const row of this.#conditionRows(this.#text(condition, force), settings)) out.add(row);
+    }
+    const kept = out.size === 0 ? undefined : Int32Array.from(this.channels.keys()).filter((row) => !out.has(row));
+    if (kept?.length === 0) {
+      fail('EMPTY_SELECTION', 'the texts of `not` use every channel', 'Give a higher beta or fewer channels.');
+    }
+    const result = this.#global(target, settings, kept);
+    const selected = result.selected.map(({ row, relevance, delta }): DirectionChannel => {
+      const place = this.channelAt(kept === undefined ? row : kept[row]!);
+      return { ...place, relevance, delta };
+    });
+    return GlobalDirection.from({
+      selected,
+      delta: result.delta,
+      beta: result.beta,
+      largest: result.largest,
+      meta: {
+        generatorSha256: this.meta.generatorSha256,
+        clipSha256: this.meta.clipSha256 || target.clipSha256,
+        target: target.target,
+        neutral: target.neutral,
+        not: conditions.map((c) => c.target),
+        measure: settings.measure,
+        scaleBySigma: settings.scaleBySigma,
+        normaliseLargest: settings.normaliseLargest,
+      },
+    });
+  }
+
+  #text(text: TextDirection, force: boolean): TextDirection {
+    const direction = TextDirection.from(text);
+    checkMatch(
+      'the text direction',
+      this.meta.clipSha256 === '' ? '' : direction.clipSha256,
+      this.meta.clipSha256,
+      'the relevance’s CLIP',
+      force,
+    );
+    if (direction.direction.length !== this.dim) {
+      fail(
+        'SHAPE',
+        `the text direction has ${direction.direction.length} numbers, the relevance ${this.dim}`,
+        'Use the CLIP model of the sweep.',
+      );
+    }
+    return direction;
+  }
+
+  #settings(o: DirectionOptions): NativeDirectionOptions {
+    if (o.beta !== undefined && o.channels !== undefined) {
+      fail('ARGUMENT', 'beta and channels are both given', 'Give one of them: a threshold, or how many channels.');
+    }
+    const measure = checkOneOf(o.measure ?? 'cosine', 'measure', ['cosine', 'projection']);
+    if (measure === 'projection' && this.meta.method === 'imported') {
+      fail(
+        'ARGUMENT',
+        "an imported relevance has no concentration, which measure 'projection' needs",
+        "Use 'cosine', or sweep again.",
+      );
+    }
+    const beta = o.beta ?? 'auto';
+    return {
+      beta: beta === 'auto' ? -1 : checkNumber(beta, 'beta', 0, 1),
+      channels: o.channels === undefined ? 0 : checkInteger(o.channels, 'channels', 1, this.length),
+      automaticChannels: checkInteger(o.automaticChannels ?? 20, 'automaticChannels', 0),
+      measure,
+      scaleBySigma: checkBoolean(o.scaleBySigma ?? true, 'scaleBySigma'),
+      normaliseLargest: checkBoolean(o.normaliseLargest ?? true, 'normaliseLargest'),
+    };
+  }
+
+  /** Rows that a condition would use; none when nothing of it passes. */
+  #conditionRows(text: TextDirection, settings: NativeDirectionOptions): number[] {
+    try {
+      return this.#global(text, settings, undefined).selected.map((s) => s.row);
+    } catch (e) {
+      if (e instanceof StyleClipError && e.code === 'ERR_STYLECLIP_EMPTY_SELECTION') return [];
+      throw e;
+    }
+  }
+
+  /** The core's formula on all rows, or on some of them. */
+  #global(text: TextDirection, settings: NativeDirectionOptions, some: Int32Array | undefined): NativeGlobalDirection {
+    let { rows, channels, concentration } = this;
+    if (some !== undefined) {
+      const { dim } = this;
+      rows = new Float32Array(some.length * dim);
+      for (const [i, row] of some.entries()) rows.set(this.rows.subarray(row * dim, (row + 1) * dim), i * dim);
+      channels = some.map((row) => this.channels[row]!);
+      concentration = Float32Array.from(some, (row) => this.concentration[row]!);
+    }
+    const options = { ...settings, channels: Math.min(settings.channels, channels.length) };
+    try {
+      const tensor = { data: rows, shape: [channels.length, this.dim] };
+      return native().globalDirection(
+        { rows: tensor, channels, concentration, sigma: this.sigma },
+        text.direction,
+        options,
+      );
+    } catch (e) {
+      throw nativeError(e);
+    }
+  }
+
+  /** Writes `.safetensors` with everything, atomically. */
+  async save(file: string | URL): Promise<void> {
+    await writeRelevance(checkPath(file), this);
+  }
+
+  /** Reads what {@link save} wrote. `FILE_NOT_FOUND`, `FILE_DAMAGED`, `FORMAT_UNKNOWN`, `FORMAT_VERSION`. */
+  static async load(file: string | URL): Promise<Relevance> {
+    return Relevance.from(await readRelevance(checkPath(file)));
+  }
+
+  /**
+   * Writes the `fs3.npy` of the released code: float32 [conv channels, dim], unit rows, conv layers in synthesis order
+   * (6048 rows at 1024 px). Channels that were not swept get zeros, which no direction selects; toRGB is left out.
+   */
+  async exportNpy(file: string | URL): Promise<void> {
+    const path = checkPath(file);
+    const places = convPlaces(this.layers);
+    const count = places.filter((p) => p >= 0).length;
+    const rows = new Float32Array(count * this.dim);
+    for (const [row, index] of this.channels.entries()) {
+      const place = places[index]!;
+      if (place >= 0) rows.set(this.rows.subarray(row * this.dim, (row + 1) * this.dim), place * this.dim);
+    }
+    await writeNpy(path, rows, [count, this.dim]);
+  }
+
+  /**
+   * Reads an `fs3.npy` of another tool: [rows, dim] in any float type; rows beyond the file's end count as not swept (the
+   * released sweep stops at 128 px: 5376 rows at 1024 px). Rows are brought to unit length.
+   */
+  static async importNpy(file: string | URL, generator: Generator, options?: ImportOptions): Promise<Relevance> {
+    const path = checkPath(file);
+    const given = checkOptions(options, ['statistics', 'clipSha256', 'signal', 'onProgress'], 'importNpy');
+    const array = await readNpy(path);
+    const { layout, info } = generator;
+    const [n = 0, dim = 0] = array.shape;
+    const conv = layout.styleChannels.conv;
+    if (array.shape.length !== 2 || n === 0 || dim === 0 || n > conv) {
+      fail(
+        'SHAPE',
+        `${path} has shape ${show(array.shape)}; at most [${conv}, d] fits the generator`,
+        'Use the generator that it was made with.',
+      );
+    }
+    const rows = npyFloat32(array).slice();
+    checkFinite(rows, path, array.shape);
+    const counts = new Int32Array(n);
+    for (let i = 0; i < n; i++) {
+      const row = rows.subarray(i * dim, (i + 1) * dim);
+      const length = Math.hypot(...row);
+      counts[i] = length > 0 ? 1 : 0;
+      if (length > 0) row.forEach((v, k) => (row[k] = v / length));
+    }
+    const statistics =
+      given.statistics ?? (await generator.statistics({ signal: given.signal, onProgress: given.onProgress }));
+    const places = convPlaces(layout.layers);
+    return Relevance.from({
+      rows,
+      dim,
+      channels: Int32Array.from([...places.keys()].filter((index) => places[index]! >= 0 && places[index]! < n)),
+      counts,
+      magnitude: new Float32Array(n),
+      concentration: Float32Array.from(counts),
+      mean: statistics.mean,
+      sigma: statistics.sigma,
+      layers: layout.layers,
+      meta: {
+        method: 'imported',
+        implementation: 'unknown',
+        precision: array.descr,
+        images: 0,
+        sigmas: 0,
+        perturb: 'absolute',
+        layers: ['conv'],
+        preprocess: 'reference8',
+        noise: 'const',
+        seed: '0',
+        truncationPsi: statistics.truncationPsi,
+        truncationCutoff: statistics.truncationCutoff,
+        statisticsSamples: statistics.samples,
+        generatorSha256: info.sha256,
+        clipSha256: given.clipSha256 ?? '',
+        rendered: 0,
+        seconds: 0,
+        version: native().versions.styleclip,
+      },
+    });
+  }
+}
+
+const DIRECTION_KEYS = [
+  'beta',
+  'channels',
+  'automaticChannels',
+  'measure',
+  'scaleBySigma',
+  'normaliseLargest',
+  'not',
+  'force',
+];
+
+/** For every flat style channel its place among the conv channels, -1 for toRGB. */
+function convPlaces(layers: readonly StyleLayer[]): Int32Array {
+  const places = new Int32Array(layers.reduce((sum, l) => sum + l.channels, 0)).fill(-1);
+  let next = 0;
+  for (const layer of layers) {
+    if (layer.toRgb) continue;
+    for (let c = 0; c < layer.channels; c++) places[layer.offset + c] = next++;
+  }
+  return places;
+}

@@ -1,0 +1,356 @@
+// The models together: what a text-driven edit needs, loaded and closed as one, and the relevance sweep over them.
+
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkPath,
+  checkSeed,
+  checkTexts,
+  fail,
+  nearest,
+  show,
+} from './check.js';
+import { Clip } from './clip.js';
+import './dispose.js';
+import { Encoder } from './encoder.js';
+import { Generator, STATISTICS_SAMPLES } from './generator.js';
+import { Identity } from './identity.js';
+import { handleOf } from './model.js';
+import { checkMatch } from './model-match.js';
+import { Relevance } from './relevance.js';
+import { native, packageFile } from './runtime.js';
+import { checkRun, runNative } from './signals.js';
+import type { Closeable, Device, Dtype, StyleStatistics, SweepOptions } from './types.js';
+
+/** Files of {@link StyleClip.load}; `generator` and `clip` are needed, or neither for the embedded cats. */
+export interface LoadOptions {
+  /** StyleGAN2 archive. */
+  generator?: string | URL | undefined;
+  /** CLIP archive. */
+  clip?: string | URL | undefined;
+  /** Identity archive. */
+  identity?: string | URL | undefined;
+  /** Encoder archive. */
+  encoder?: string | URL | undefined;
+  /** Of all of them. Default: `configure({ device })`, else `STYLECLIP_DEVICE`, else `'auto'`. */
+  device?: Device | undefined;
+  /** Of all of them. Default `'float32'`. */
+  dtype?: Dtype | undefined;
+  /** Loads archives with foreign code, which runs. Default false. */
+  trust?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Names of the archives in a model folder. */
+const FILES = { generator: 'generator.pt', clip: 'clip.pt', identity: 'identity.pt', encoder: 'encoder.pt' } as const;
+const RELEVANCE_FILE = 'relevance.safetensors';
+const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', 'device', 'dtype', 'trust', 'signal'];
+const SWEEP_KEYS = [
+  ...['signal', 'onProgress', 'truncationPsi', 'truncationCutoff', 'images', 'sigmas', 'perturb', 'seed', 'layers'],
+  ...['method', 'precision', 'memory', 'preprocess', 'noise', 'batch', 'statistics', 'statisticsSamples'],
+  ...['directory', 'shard', 'stopAt'],
+];
+
+/** A generator, a CLIP model, and what else was given. `await using` it, or call close(). */
+export class StyleClip implements Closeable {
+  readonly generator: Generator;
+  readonly clip: Clip;
+  readonly identity: Identity | undefined;
+  readonly encoder: Encoder | undefined;
+  /** The folder they were loaded from; undefined when the files were named one by one. */
+  readonly directory: string | undefined;
+  readonly #statistics = new Map<string, StyleStatistics>();
+  #closed = false;
+
+  private constructor(models: Models, directory: string | undefined) {
+    this.generator = models.generator;
+    this.clip = models.clip;
+    this.identity = models.identity;
+    this.encoder = models.encoder;
+    this.directory = directory;
+  }
+
+  /**
+   * Loads models.
+   *
+   * @param model `'cats'` (default): the embedded ones; a folder with `generator.pt`, `clip.pt` and perhaps
+   *   `identity.pt`, `encoder.pt`; or the files one by one
+   * @param options device, dtype, trust, signal (may also stand beside the files)
+   * @throws StyleClipError as {@link Generator.load}; models that were already loaded are closed again
+   */
+  static async load(
+    model: string | URL | LoadOptions = 'cats',
+    options?: Pick<LoadOptions, 'device' | 'dtype' | 'trust' | 'signal'>,
+  ): Promise<StyleClip> {
+    const named = typeof model === 'string' || model instanceof URL;
+    const given = { ...checkOptions(named ? undefined : model, LOAD_KEYS, 'StyleClip.load') };
+    const common = {
+      ...pick(given),
+      ...checkOptions(options, ['device', 'dtype', 'trust', 'signal'], 'StyleClip.load'),
+    };
+    const some = given.generator ?? given.clip ?? given.identity ?? given.encoder;
+    const folder = named ? modelFolder(model) : some === undefined ? modelFolder('cats') : undefined;
+    const files: Partial<Record<keyof typeof FILES, string | URL | undefined>> =
+      folder === undefined ? given : await filesIn(folder);
+    if (files.generator === undefined || files.clip === undefined) {
+      fail(
+        'ARGUMENT',
+        `StyleClip.load: no ${files.generator === undefined ? 'generator' : 'clip'} given`,
+        'Give both files, { generator, clip }, or none of them for the embedded cats.',
+      );
+    }
+    const loaded: Closeable[] = [];
+    const keep = <T extends Closeable>(one: T): T => {
+      loaded.push(one);
+      return one;
+    };
+    try {
+      const models: Models = {
+        generator: keep(await Generator.load(files.generator, common)),
+        clip: keep(await Clip.load(files.clip, common)),
+        identity: files.identity === undefined ? undefined : keep(await Identity.load(files.identity, common)),
+        encoder: files.encoder === undefined ? undefined : keep(await Encoder.load(files.encoder, common)),
+      };
+      return new StyleClip(models, folder);
+    } catch (e) {
+      await Promise.allSettled(loaded.map(async (one) => one.close()));
+      throw e;
+    }
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Closes all its models. Calling it again does nothing. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const models = [this.generator, this.clip, this.identity, this.encoder].filter((m) => m !== undefined);
+    await Promise.all(models.map(async (m) => m.close()));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** The relevance that comes with the models' folder (`relevance.safetensors`), or undefined when there is none. */
+  async relevance(): Promise<Relevance | undefined> {
+    if (this.directory === undefined) return undefined;
+    const file = join(this.directory, RELEVANCE_FILE);
+    if (!(await isFile(file))) return undefined;
+    const relevance = await Relevance.load(file);
+    checkMatch(
+      `${file} (generator)`,
+      relevance.meta.generatorSha256,
+      this.generator.info.sha256,
+      this.generator.info.file,
+      false,
+    );
+    checkMatch(`${file} (CLIP)`, relevance.meta.clipSha256, this.clip.info.sha256, this.clip.info.file, false);
+    return relevance;
+  }
+
+  /**
+   * How every style channel moves the CLIP embedding (StyleCLIP section 6.1; released code SingleChannel.py): each channel
+   * of each sample picture is set to mean ± kσ, rendered and embedded. The statistics come first, as a phase of their own.
+   *
+   * @throws StyleClipError `CLOSED`; `ARGUMENT`, `RANGE` for options; `NOT_FINITE` naming layer and channel when a model
+   *   gives NaN; `OUT_OF_MEMORY`
+   */
+  async sweep(options?: SweepOptions): Promise<Relevance> {
+    const o = checkOptions(options, SWEEP_KEYS, 'sweep');
+    const { generator, clip } = this;
+    refuseLater(o);
+    const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference']);
+    const precision = this.#precision(o.precision);
+    const settings = {
+      images: checkInteger(o.images ?? 100, 'images', 1, 100_000),
+      sigmas: checkNumber(o.sigmas ?? 5, 'sigmas', 0.001, 1000),
+      perturb: checkOneOf(o.perturb ?? 'absolute', 'perturb', ['absolute', 'relative']),
+      layers: this.#layers(o.layers ?? 'conv'),
+      preprocess: checkOneOf(o.preprocess ?? 'float', 'preprocess', ['float', 'reference8']),
+      noise: checkOneOf(o.noise ?? 'const', 'noise', ['const', 'random', 'none']),
+      batch: o.batch === undefined ? 0 : checkInteger(o.batch, 'batch', 1, 65_536),
+      memoryBytes: o.memory === undefined ? 0 : memoryBytes(o.memory),
+      seed: checkSeed(o.seed ?? 0),
+      truncationPsi: checkNumber(o.truncationPsi ?? 0.7, 'truncationPsi', -2, 2),
+      truncationCutoff:
+        o.truncationCutoff === undefined
+          ? -1
+          : checkInteger(o.truncationCutoff, 'truncationCutoff', 0, generator.layout.rows),
+    };
+    checkRun(o);
+    handleOf(clip);
+    const statistics = await this.#statisticsFor(o);
+    const { mean, sigma, samples } = statistics;
+    const addon = native();
+    const result = await runNative(
+      o,
+      () => addon.createCancel(),
+      async (run) => addon.sweep(handleOf(generator), handleOf(clip), { mean, sigma, samples }, settings, run),
+    );
+    const { seed, batch: _batch, memoryBytes: _memory, ...kept } = settings;
+    return Relevance.from({
+      rows: result.rows.data,
+      dim: result.rows.shape[1]!,
+      channels: result.channels,
+      counts: result.counts,
+      magnitude: result.magnitude,
+      concentration: result.concentration,
+      mean,
+      sigma,
+      layers: generator.layout.layers,
+      meta: {
+        method,
+        implementation: 'reference',
+        precision,
+        ...kept,
+        seed: seed.toString(),
+        statisticsSamples: samples,
+        generatorSha256: generator.info.sha256,
+        clipSha256: clip.info.sha256,
+        rendered: result.images,
+        seconds: result.seconds,
+        version: addon.versions.styleclip,
+      },
+    });
+  }
+
+  /** The statistics given, checked, or those of this truncation, computed once. */
+  async #statisticsFor(o: SweepOptions): Promise<StyleStatistics> {
+    const { generator } = this;
+    const { total } = generator.layout.styleChannels;
+    if (o.statistics !== undefined) {
+      const { mean, sigma, generatorSha256 } = o.statistics;
+      if (
+        !(mean instanceof Float32Array) ||
+        !(sigma instanceof Float32Array) ||
+        mean.length !== total ||
+        sigma.length !== total
+      ) {
+        fail(
+          'SHAPE',
+          `statistics need a mean and a sigma of ${total} style channels`,
+          'Make them with generator.statistics().',
+        );
+      }
+      checkMatch('the statistics', generatorSha256, generator.info.sha256, generator.info.file, false);
+      return o.statistics;
+    }
+    const samples = checkInteger(o.statisticsSamples ?? STATISTICS_SAMPLES, 'statisticsSamples', 2, 100_000_000);
+    const { truncationPsi, truncationCutoff, signal, onProgress } = o;
+    const key = JSON.stringify([samples, truncationPsi, truncationCutoff]);
+    const known = this.#statistics.get(key);
+    if (known !== undefined) return known;
+    const statistics = await generator.statistics({
+      samples,
+      seed: 0,
+      truncationPsi,
+      truncationCutoff,
+      signal,
+      onProgress,
+    });
+    this.#statistics.set(key, statistics);
+    return statistics;
+  }
+
+  #precision(wanted: unknown): string {
+    const loaded = this.generator.info.dtype;
+    if (wanted === undefined) return loaded;
+    const precision = checkOneOf(wanted, 'precision', ['float32', 'tf32', 'float16', 'bfloat16']);
+    if (precision !== loaded) {
+      fail(
+        'ARGUMENT',
+        `precision '${precision}' asked of models loaded in ${loaded}`,
+        precision === 'tf32'
+          ? 'tf32 comes with the CUDA engine of a later version.'
+          : `Load the models with { dtype: '${precision}' }.`,
+      );
+    }
+    return precision;
+  }
+
+  #layers(value: unknown): string[] {
+    const names = checkTexts(value, 'layers');
+    const known = ['conv', 'torgb', 'all', ...this.generator.layout.layers.map((l) => l.name)];
+    for (const name of names) {
+      if (known.includes(name)) continue;
+      const near = nearest(name, known);
+      fail(
+        'ARGUMENT',
+        `the generator has no layer ${show(name)}`,
+        near ? `Did you mean '${near}'?` : `Layers: ${known.join(', ')}.`,
+      );
+    }
+    return [...names];
+  }
+}
+
+interface Models {
+  generator: Generator;
+  clip: Clip;
+  identity: Identity | undefined;
+  encoder: Encoder | undefined;
+}
+
+/** Options whose engine is not in this version are refused, never quietly ignored. */
+function refuseLater(o: SweepOptions): void {
+  const later = (what: string): never =>
+    fail(
+      'ARGUMENT',
+      `${what} is not in this version of the package`,
+      "Leave it out: method 'exact' in one piece is what there is for now.",
+    );
+  if (o.directory !== undefined) later('a sweep that is sharded into a directory and can be resumed');
+  if (o.shard !== undefined) later('a shard of a sweep');
+  if (o.stopAt !== undefined) later('a sweep that stops at a lower resolution');
+  if (o.method !== undefined && ['stop-at', 'gradient', 'screened', 'adaptive'].includes(o.method)) {
+    later(`the sweep method '${o.method}'`);
+  }
+}
+
+function memoryBytes(value: unknown): number {
+  const text = typeof value === 'string' ? /^(\d+(?:\.\d+)?)GiB$/.exec(value)?.[1] : undefined;
+  if (typeof value === 'string' && text === undefined) {
+    fail('ARGUMENT', `memory is ${show(value)}`, "Pass bytes, or a string such as '4GiB'.");
+  }
+  const bytes = text === undefined ? value : Math.round(Number(text) * 2 ** 30);
+  return checkInteger(bytes, 'memory', 2 ** 20);
+}
+
+function pick(o: LoadOptions): Pick<LoadOptions, 'device' | 'dtype' | 'trust' | 'signal'> {
+  const { device, dtype, trust, signal } = o;
+  return { device, dtype, trust, signal };
+}
+
+/** `cats` is the package's own folder, unless there is one of that name here; anything else is a path. */
+function modelFolder(model: string | URL): string {
+  return model === 'cats' ? packageFile('models/cats') : checkPath(model, 'model');
+}
+
+async function filesIn(folder: string): Promise<Record<keyof typeof FILES, string | undefined>> {
+  const found = await stat(folder).catch(() => undefined);
+  if (found?.isDirectory() !== true) {
+    fail(
+      'FILE_NOT_FOUND',
+      `there is no model folder ${folder}`,
+      "Pass 'cats', a folder with generator.pt and clip.pt, or { generator, clip }.",
+    );
+  }
+  const has = async (name: string): Promise<string | undefined> =>
+    (await isFile(join(folder, name))) ? join(folder, name) : undefined;
+  return {
+    generator: join(folder, FILES.generator),
+    clip: join(folder, FILES.clip),
+    identity: await has(FILES.identity),
+    encoder: await has(FILES.encoder),
+  };
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isFile() === true;
+}
