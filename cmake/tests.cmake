@@ -28,3 +28,14 @@ foreach(source IN LISTS styleclip_test_sources)
       WORKING_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
   endif()
 endforeach()
+
+# A second copy of the operators, which a test loads beside the first one, as in a program with two versions of the
+# package.
+file(GLOB styleclip_second_copy_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cpp/src/ops/*.cpp")
+add_library(styleclip_second_copy MODULE "${PROJECT_SOURCE_DIR}/test/cpp/second_copy/second_copy.cpp"
+                                         "${PROJECT_SOURCE_DIR}/cpp/src/runtime/error.cpp" ${styleclip_second_copy_sources})
+set_target_properties(styleclip_second_copy PROPERTIES PREFIX "" SUFFIX ".so"
+                                                       LIBRARY_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
+target_include_directories(styleclip_second_copy PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")
+target_link_libraries(styleclip_second_copy PRIVATE styleclip_headers styleclip_warnings ${CMAKE_DL_LIBS})
+add_dependencies(styleclip_tests styleclip_second_copy)

@@ -1,5 +1,6 @@
 // Applying a direction: S' = S + α ΔS, many latents at many strengths (released code: manipulate.py, MSCode and
 // GenerateImg, which renders them one by one).
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>

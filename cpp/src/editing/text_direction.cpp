@@ -1,4 +1,5 @@
 // From two texts to a unit vector in CLIP's space (released code: MapTS.py, GetDt). Sums run in float64 on the CPU.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/isfinite.h>
 #include <c10/core/GradMode.h>

@@ -1,6 +1,7 @@
 // The readable implementation of accumulate_directions, the check that all of them share, and the call of the operator.
 #include "ops/accumulate_directions.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/where.h>
 

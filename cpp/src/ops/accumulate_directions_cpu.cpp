@@ -1,5 +1,5 @@
 // The fast CPU implementation of accumulate_directions: each embedding is read once from memory and widened to float64
-// into a row that stays in the first cache; four passes over that row do the rest. Channels run in parallel, each one
+// into a row that stays in the first cache; a few passes over that row do the rest. Channels run in parallel, each one
 // by one thread in the order of its pictures, so the result does not depend on the number of threads.
 #include <ATen/Parallel.h>
 
@@ -43,15 +43,16 @@ void accumulate_channel(const T* plus, const T* minus, std::int64_t images, std:
   for (std::int64_t m = 0; m < images; ++m) {
     widen(plus + m * dim, row, dim);
     widen(minus + m * dim, other, dim);
-    const double plus_scale = 1.0 / std::sqrt(squared_length(row, dim));
-    const double minus_scale = 1.0 / std::sqrt(squared_length(other, dim));
-    for (std::int64_t i = 0; i < dim; ++i) row[i] = row[i] * plus_scale - other[i] * minus_scale;
+    const double plus_length = std::sqrt(squared_length(row, dim));
+    const double minus_length = std::sqrt(squared_length(other, dim));
+    // Quotients, not products with a reciprocal: nothing is fused, so equal embeddings differ by exactly zero, which is
+    // what `count` asks.
+    for (std::int64_t i = 0; i < dim; ++i) row[i] = row[i] / plus_length - other[i] / minus_length;
     const double length = std::sqrt(squared_length(row, dim));
     *magnitude += length;
     if (length == 0) continue;  // false for NaN, which goes on into the sum
     *count += length > 0;
-    const double scale = 1.0 / length;
-    for (std::int64_t i = 0; i < dim; ++i) sum[i] += row[i] * scale;
+    for (std::int64_t i = 0; i < dim; ++i) sum[i] += row[i] / length;
   }
 }
 

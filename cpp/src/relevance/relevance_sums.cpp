@@ -1,6 +1,7 @@
 // Sums and their end; the arithmetic of one picture is the operator accumulate_directions.
 #include "relevance/relevance_sums.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/clamp_min.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>

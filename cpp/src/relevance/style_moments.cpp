@@ -1,6 +1,7 @@
 // The merge of two groups' moments; see style_moments.h.
 #include "relevance/style_moments.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/sqrt.h>
 
 namespace styleclip {

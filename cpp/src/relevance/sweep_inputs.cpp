@@ -4,6 +4,7 @@
 // pictures.
 #include "relevance/sweep_inputs.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
