@@ -1,0 +1,132 @@
+"""Trains the identity network: the same cat in another mood, pose, dress or room should embed alike.
+
+Identities are rows of the seven identity factors; each is drawn several times with everything else at random.  ArcFace
+loss over the training identities; held out are identities never seen: AUC of the cosine, same cat against another.
+
+    python train_identity.py --checkpoint build/world/ckpt/identity.pt --minutes 12
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+import common
+import factors as fx
+import render
+from augment import augment
+from identity_model import Backbone, Config
+from zero_shot import area
+
+HELD_OUT_SEED = 636_363
+
+
+def litter(identities: int, views: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """uint8 pictures [identities * views, ...] and factors; rows of one identity lie together."""
+    gen = torch.Generator().manual_seed(seed)
+    f = torch.rand(identities, 1, fx.COUNT, generator=gen).repeat(1, views, 1)
+    mood = [i for name, i in fx.INDEX.items() if name not in fx.IDENTITY]
+    f[:, :, mood] = torch.rand(identities, views, len(mood), generator=gen)
+    f = f.view(-1, fx.COUNT)
+    pictures = torch.cat([torch.from_numpy(render.to_uint8(render.render(part))) for part in f.split(25)])
+    return pictures, f
+
+
+@torch.no_grad()
+def evaluate(model: Backbone, pictures: torch.Tensor, views: int, seed: int = 8) -> float:
+    """AUC over all same-cat pairs against as many pairs of different cats."""
+    was = model.training
+    model.eval()
+    e = torch.cat([model(common.to_float(part)) for part in pictures.split(100)])
+    model.train(was)
+    e = e.view(-1, views, e.shape[1])
+    same = torch.einsum("ivd,iwd->ivw", e, e)[:, *torch.triu_indices(views, views, 1)].flatten()
+    gen = torch.Generator().manual_seed(seed)
+    n = len(e)
+    a = torch.randint(n, (len(same),), generator=gen)
+    b = (a + torch.randint(1, n, (len(same),), generator=gen)) % n
+    other = (e[a, 0] * e[b, 1]).sum(1)
+    score = torch.cat([same, other])
+    is_same = torch.arange(len(score)) < len(same)
+    return area(score, is_same, ~is_same)
+
+
+def arcface(embedding: torch.Tensor, centres: torch.Tensor, label: torch.Tensor, margin: float,
+            scale: float) -> torch.Tensor:
+    cos = (embedding @ F.normalize(centres, dim=1).T).clamp(-0.9999, 0.9999)
+    own = cos.gather(1, label[:, None])
+    with_margin = torch.cos(torch.acos(own) + margin)
+    return F.cross_entropy(scale * cos.scatter(1, label[:, None], with_margin), label)
+
+
+def main() -> None:
+    arg = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arg.add_argument("--litter", type=Path, default=Path("build/world/litter.pt"), help="cache of the drawn cats")
+    arg.add_argument("--checkpoint", type=Path, default=Path("build/world/ckpt/identity.pt"))
+    arg.add_argument("--minutes", type=float, default=12)
+    arg.add_argument("--identities", type=int, default=1500)
+    arg.add_argument("--views", type=int, default=14)
+    arg.add_argument("--batch", type=int, default=96)
+    arg.add_argument("--rate", type=float, default=3e-3)
+    arg.add_argument("--seed", type=int, default=41)
+    opt = arg.parse_args()
+    common.setup(opt.seed)
+    if not opt.litter.exists():
+        pictures, f = litter(opt.identities, opt.views, opt.seed)
+        common.save_atomic({"pictures": pictures, "factors": f}, opt.litter)
+    pictures = common.load(opt.litter)["pictures"]
+    held, _ = litter(100, 6, HELD_OUT_SEED)
+
+    model = Backbone(Config()).to(memory_format=torch.channels_last)
+    centres = torch.nn.Parameter(torch.randn(opt.identities, model.config.embed_dim))
+    adam = torch.optim.AdamW([*model.parameters(), centres], lr=opt.rate, betas=(0.9, 0.99), weight_decay=0.01,
+                             fused=True)
+    average = common.Average(model, 0.995)
+    step, elapsed = 0, 0.0
+    if saved := common.load(opt.checkpoint):
+        model.load_state_dict(saved["model"])
+        centres.data.copy_(saved["centres"])
+        adam.load_state_dict(saved["adam"])
+        average.state, average.updates = saved["average"], 1000
+        step, elapsed = saved["step"], saved["elapsed"]
+    clock, save_now, print_now = common.Clock(opt.minutes, elapsed), common.Every(120), common.Every(30)
+    running = 0.0
+
+    def save() -> None:
+        common.save_atomic({
+            "model": model.state_dict(), "centres": centres.data, "adam": adam.state_dict(), "average": average.state,
+            "step": step, "elapsed": clock.elapsed, "config": model.config.as_json(),
+        }, opt.checkpoint)
+        shown = Backbone(model.config)
+        shown.load_state_dict(average.state)
+        print(f"saved: step {step} minutes {clock.elapsed / 60:.1f} held-out AUC {evaluate(shown, held, 6):.4f}",
+              flush=True)
+
+    while clock.progress < 1:
+        for group in adam.param_groups:
+            group["lr"] = clock.rate(opt.rate, step, warm=100, floor=0.01)
+        pick = torch.randint(len(pictures), (opt.batch,))
+        x = augment(common.to_float(pictures[pick]), 0.7)
+        margin = 0.3 * min(1.0, step / 600)
+        with torch.autocast("cpu", torch.bfloat16):
+            embedding = model(x)
+        loss = arcface(embedding.float(), centres, pick // opt.views, margin, 24.0)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        step += 1
+        if step % 2 == 0:
+            average.update(model)
+        running = 0.98 * running + 0.02 * loss.item() if step > 1 else loss.item()
+        if print_now():
+            print(f"step {step} minutes {clock.elapsed / 60:.1f} loss {running:.3f}", flush=True)
+        if save_now():
+            save()
+    save()
+
+
+if __name__ == "__main__":
+    main()
