@@ -328,11 +328,11 @@ function pick(o: LoadOptions): Pick<LoadOptions, 'device' | 'dtype' | 'trust' | 
 }
 
 /** `cats` is the package's own folder, unless there is one of that name here; anything else is a path. */
-function modelFolder(model: string | URL): string {
+export function modelFolder(model: string | URL): string {
   return model === 'cats' ? packageFile('models/cats') : checkPath(model, 'model');
 }
 
-async function filesIn(folder: string): Promise<Record<keyof typeof FILES, string | undefined>> {
+export async function filesIn(folder: string): Promise<Record<keyof typeof FILES, string | undefined>> {
   const found = await stat(folder).catch(() => undefined);
   if (found?.isDirectory() !== true) {
     fail(

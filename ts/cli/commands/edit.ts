@@ -1,0 +1,132 @@
+/*
+ * `styleclip edit`: moves latents along a text direction at one or more strengths and renders what comes out.
+ */
+import { extname } from 'node:path';
+import { Option, type Command } from 'commander';
+import { StyleClipError } from '../../errors.js';
+import { Images } from '../../images.js';
+import { Latents } from '../../latents.js';
+import type { StyleClip } from '../../styleclip.js';
+import { strengthVideo } from '../../video.js';
+import { loadSystem } from '../models.js';
+import type { Outcome } from '../output.js';
+import * as parse from '../parse.js';
+import type { Session, Start } from '../session.js';
+import { picturePath, pictureTarget, targetFile } from '../target.js';
+import { addDirectionOptions, directionSummary, findDirection, type DirectionFlags } from './direction-options.js';
+
+interface Flags extends DirectionFlags {
+  alpha: number[];
+  count: number;
+  truncationPsi: number;
+  grid?: true;
+  video?: string;
+}
+
+/** Frames of a video from its lowest to its highest strength. */
+const FRAMES = 40;
+/** Pictures side by side in a video, at most, and the width of each in pixels, at least. */
+const VIDEO_PICTURES = 6;
+const VIDEO_WIDTH = 192;
+
+export function editCommand(command: Command, start: Start): Command {
+  command
+    .name('edit')
+    .description('edit pictures by text: latents from files, or drawn from --seed when none are given')
+    .argument('[files...]', 'latents (.safetensors, .npy); - reads standard input')
+    .addOption(
+      new Option('--alpha <list>', 'strengths, for example -3,0,3').argParser(parse.numberList).default([3], '3'),
+    )
+    .addOption(new Option('--count <n>', 'how many are drawn').argParser(parse.integerWithin(1, 10_000)).default(4))
+    .addOption(
+      new Option('--truncation-psi <psi>', 'truncation of what is drawn')
+        .argParser(parse.numberWithin(-2, 2))
+        .default(0.7),
+    )
+    .option('--grid', 'one contact sheet instead of one file a picture')
+    .option('--video <file>', 'also an animation (.webp, .gif) from the lowest to the highest strength');
+  return addDirectionOptions(command).action(async (files: string[], flags: Flags) =>
+    start('edit', flags, (session) => edit(session, files, flags)),
+  );
+}
+
+async function edit(session: Session, files: readonly string[], flags: Flags): Promise<Outcome> {
+  const force = flags.force === true;
+  const video = flags.video === undefined ? undefined : await videoTarget(flags.video, force);
+  const { alpha, grid = false } = flags;
+  const single = alpha.length === 1 && (files.length === 0 ? flags.count : files.length) === 1;
+  const target = await pictureTarget(flags.out ?? (grid ? 'edited.png' : 'edited'), grid || single, force);
+
+  await using system = await loadSystem(session);
+  const { generator } = system;
+  const direction = await findDirection(session, flags, system);
+  const latents = await readLatents(session, files, flags, system);
+  if (!grid && 'file' in target && latents.length * alpha.length > 1) {
+    throw new StyleClipError('ARGUMENT', `${latents.length} latents do not fit into one file, ${target.file}`, {
+      remedy: 'Add --grid for one contact sheet, or name a folder with --out.',
+    });
+  }
+  const { run } = session;
+  const images: { latent?: number; alpha: number | readonly number[]; file: string }[] = [];
+  if (grid) {
+    const file = picturePath(target, 'grid.png');
+    const batch = await generator.edit(latents, direction, { alpha, ...run });
+    await batch.contactSheet(file, { title: `“${flags.neutral}” → “${flags.target}”` });
+    images.push({ alpha, file });
+  } else {
+    for await (const one of generator.editEach(latents, direction, { alpha, ...run })) {
+      const file = picturePath(target, `${String(one.latent).padStart(4, '0')}_alpha${one.alpha}.png`);
+      await one.image.png(file);
+      images.push({ latent: one.latent, alpha: one.alpha, file });
+    }
+  }
+  if (video !== undefined) {
+    const range = { from: Math.min(0, ...alpha), to: Math.max(0, ...alpha), frames: FRAMES, width: VIDEO_WIDTH };
+    await strengthVideo(generator, latents.slice(0, VIDEO_PICTURES), direction, { ...range, ...run, file: video });
+  }
+  return {
+    text: [...images.map(({ file }) => file), ...(video === undefined ? [] : [video])],
+    result: { images, direction: directionSummary(direction), ...(video === undefined ? {} : { video }) },
+  };
+}
+
+const PICTURE_SUFFIXES = ['.png', '.jpg', '.jpeg', '.webp', '.gif', '.avif', '.tif', '.tiff'];
+
+/** What is edited: the latents of all files behind one another (pictures inverted), or newly drawn ones. */
+async function readLatents(
+  session: Session,
+  files: readonly string[],
+  flags: Flags,
+  system: StyleClip,
+): Promise<Latents> {
+  if (files.length === 0) {
+    const { count, seed, truncationPsi } = flags;
+    return system.generator.sample({ count, seed, truncationPsi, ...session.run });
+  }
+  const parts: Latents[] = [];
+  for (const given of files) {
+    const file = await session.input.file(given);
+    const picture = PICTURE_SUFFIXES.includes(extname(file).toLowerCase());
+    parts.push(picture ? await invert(session, given, file, system) : await Latents.load(file));
+  }
+  return Latents.concat(parts);
+}
+
+/** A picture as latents. */
+async function invert(session: Session, given: string, file: string, system: StyleClip): Promise<Latents> {
+  if (system.encoder === undefined) {
+    throw new StyleClipError('MODEL_KIND', `${given} is a picture, and there is no encoder to turn it into latents`, {
+      remedy:
+        'No encoder is shipped yet: name one with --encoder, or edit latents (.safetensors, .npy), ' +
+        'or leave the file out to edit generated pictures.',
+    });
+  }
+  return system.encoder.encode(await Images.read(file), session.run);
+}
+
+async function videoTarget(path: string, force: boolean): Promise<string> {
+  if (!['.webp', '.gif'].includes(extname(path).toLowerCase())) {
+    throw new StyleClipError('ARGUMENT', `${path}: a video is written as .webp or .gif`, { remedy: 'Name it so.' });
+  }
+  return targetFile(path, force);
+}

@@ -1,0 +1,49 @@
+/*
+ * `styleclip info FILE`: what an archive says of itself; nothing of it is compiled or run (but for --layout, which loads
+ * the generator).
+ */
+import type { Command } from 'commander';
+import { describeArchive } from '../../archive.js';
+import { Generator } from '../../generator.js';
+import { textTable } from '../../report/table.js';
+import type { StyleLayout } from '../../types.js';
+import { modelOptions } from '../models.js';
+import type { Outcome } from '../output.js';
+import type { Session, Start } from '../session.js';
+import type { CommonFlags } from '../settings.js';
+
+interface Flags extends CommonFlags {
+  layout?: true;
+}
+
+export function infoCommand(command: Command, start: Start): Command {
+  return command
+    .name('info')
+    .description('what a model archive says of itself: kind, architecture, sizes, licence')
+    .argument('<file>', 'archive; - reads standard input')
+    .option('--layout', "a generator's style layers too")
+    .action(async (file: string, flags: Flags) => start('info', flags, (session) => info(session, file, flags)));
+}
+
+/** A value of the description in one line. */
+const oneLine = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+
+async function info(session: Session, given: string, flags: Flags): Promise<Outcome> {
+  const file = await session.input.file(given);
+  const { kind, bytes, sha256, description } = await describeArchive(file);
+  const facts: Record<string, unknown> = { kind, ...description, file: given, bytes, sha256 };
+  const text = Object.entries(facts).map(([name, value]) => `${name.padEnd(20)} ${oneLine(value)}`);
+  const layout = flags.layout === true ? await styleLayout(session, file) : undefined;
+  if (layout !== undefined) {
+    const rows = layout.layers.map((l) => [l.name, l.resolution, l.channels, l.wRow, l.offset]);
+    text.push('', textTable({ columns: ['layer', 'resolution', 'channels', 'w row', 'offset'], rows }));
+    const { conv, torgb, total } = layout.styleChannels;
+    text.push(`${conv} conv + ${torgb} toRGB = ${total} style channels`);
+  }
+  return { text, result: { ...facts, ...(layout === undefined ? {} : { layout }) } };
+}
+
+async function styleLayout(session: Session, file: string): Promise<StyleLayout> {
+  await using generator = await Generator.load(file, modelOptions(session));
+  return generator.layout;
+}
