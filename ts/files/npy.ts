@@ -61,7 +61,8 @@ export function parseNpy(bytes: Uint8Array, file = 'the file'): NpyArray {
       `it holds ${bytes.length - start} bytes where shape ${JSON.stringify(header.shape)} needs ${count * size}`,
     );
   }
-  const body = bytes.slice(start);
+  // A copy of its own: slice() of a Buffer would share the memory of other buffers.
+  const body = new Uint8Array(bytes.subarray(start));
   const order = match[1] === '=' ? endianness() === 'LE' : match[1] !== '>';
   if (size > 1 && order !== (endianness() === 'LE')) swapBytes(body, size);
   const data = elements(kind as string, size, body.buffer as ArrayBuffer);
