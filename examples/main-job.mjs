@@ -1,0 +1,68 @@
+/*
+ * The main job: "make your cat cute by typing it", from a model to a page of edited pictures.
+ *
+ *   1. load the embedded cats: a StyleGAN2 generator, and a CLIP that reads words and pictures
+ *   2. sweep: see how every style channel moves CLIP's embedding (measured here and now, nothing of it is shipped)
+ *   3. for each prompt: a direction in CLIP's space, from it one in StyleSpace, and edits of some cats at some strengths
+ *   4. write contact sheets and index.html
+ *
+ *     node examples/main-job.mjs [FOLDER]      FOLDER: out/ of the repository; a second run replaces its own files only
+ */
+import { fileURLToPath } from 'node:url';
+import { StyleClip } from 'styleclip';
+import { OwnFiles } from './lib/own-files.mjs';
+import { overview, page } from './lib/page.mjs';
+import { Stopwatch } from './lib/stopwatch.mjs';
+
+const NEUTRAL = 'a cat';
+// `channels`: how many style channels an edit moves. Few for something local or a colour, more for a shape.
+const PROMPTS = [
+  { target: 'a cat with glasses', channels: 20 },
+  { target: 'a cute cat', channels: 25 },
+  { target: 'a sleepy cat', channels: 25 },
+];
+const ALPHAS = [-4, 0, 2, 4, 6]; // strengths: 0 is the cat as it was, a negative one gives the opposite edit
+const CATS = { count: 6, seed: 7, truncationPsi: 0.7 };
+const SWEEP = { images: 12, sigmas: 5, seed: 1 };
+
+const folder = process.argv[2] ?? fileURLToPath(new URL('../out/', import.meta.url));
+const sheetOf = (target) => `${target.replaceAll(' ', '-')}.png`;
+const names = ['index.html', 'edited-cats.png', ...PROMPTS.map(({ target }) => sheetOf(target))];
+const files = await OwnFiles.open(folder, names);
+const time = new Stopwatch();
+
+// Ctrl-C stops the running call within one batch; nothing is written then.
+const stop = new AbortController();
+process.once('SIGINT', () => stop.abort());
+const run = { signal: stop.signal, onProgress: time.progress };
+
+try {
+  const cats = await time.step('models', () => StyleClip.load('cats'));
+  const relevance = await time.step('sweep', () => cats.sweep({ ...SWEEP, ...run }));
+
+  const { generator, clip } = cats;
+  const latents = await generator.sample({ ...CATS, ...run });
+  const edits = [];
+  for (const { target, channels } of PROMPTS) {
+    const text = await clip.direction({ neutral: NEUTRAL, target, ...run });
+    const direction = relevance.direction(text, { channels });
+    const edit = () => generator.edit(latents, direction, { alpha: ALPHAS, ...run });
+    const pictures = await time.step(target, edit);
+
+    const sheet = sheetOf(target);
+    files.add(sheet, await pictures.contactSheet(undefined, { title: `“${NEUTRAL}” → “${target}”` }));
+    edits.push({ target, direction, pictures, sheet });
+  }
+
+  files.add('edited-cats.png', await overview(edits));
+  files.add('index.html', page({ cats, relevance, edits, time, settings: { NEUTRAL, ALPHAS, CATS, SWEEP } }));
+  await files.commit();
+  await cats.close();
+
+  console.log(`Edited cats: ${files.path('index.html')}`);
+  console.log(`Main job: ${time.total.toFixed(0)} s`);
+} catch (error) {
+  if (!stop.signal.aborted) throw error;
+  console.error('stopped; nothing was written');
+  process.exitCode = 130;
+}
