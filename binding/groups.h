@@ -1,0 +1,17 @@
+// The functions of the addon, one file per group; addon.cpp puts them together.
+#pragma once
+
+#include "setup.h"
+
+namespace styleclip::binding {
+
+void export_archives(Napi::Env env, Napi::Object exports);   // describe, make, load, runMethod
+void export_generator(Napi::Env env, Napi::Object exports);  // sample, mapping, truncate, styles, synthesize
+void export_encoders(Napi::Env env, Napi::Object exports);   // encodeText, encodeImage, textDirection, embed, encode
+void export_relevance(Napi::Env env, Napi::Object exports);  // statistics, sweep
+void export_editing(Napi::Env env, Napi::Object exports);    // globalDirection, edit
+void export_process(Napi::Env env, Napi::Object exports);    // versions, configure, devices, createCancel, drain, pending
+/// testJob, only with STYLECLIP_TEST_HOOKS=1 in the environment.
+void export_test_hooks(Napi::Env env, Napi::Object exports);
+
+}  // namespace styleclip::binding

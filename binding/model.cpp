@@ -1,0 +1,142 @@
+#include "model.h"
+
+#include <utility>
+
+#include "addon.h"
+#include "environment.h"
+#include "errors.h"
+
+namespace styleclip::binding {
+namespace {
+
+/// Marks our objects, so that a foreign one is refused before its memory is read as ours.
+constexpr napi_type_tag kTag = {0x1f4b8e0c95d7436a, 0xb3826a7e4c0d91f5};
+
+/// Tells V8 of memory that it cannot see. Never throws: it also runs in the garbage collector.
+void account(napi_env env, LoadedModel& model, std::int64_t bytes) noexcept {
+  std::int64_t total = 0;
+  napi_adjust_external_memory(env, bytes - model.accounted, &total);
+  model.accounted = bytes;
+}
+
+Napi::Object write_layout(Napi::Env env, const StyleLayout& layout) {
+  Napi::Array layers = Napi::Array::New(env, layout.layers.size());
+  for (std::uint32_t i = 0; i < layout.layers.size(); ++i) {
+    const StyleLayer& layer = layout.layers[i];
+    Napi::Object object = Napi::Object::New(env);
+    object["name"] = layer.name;
+    object["resolution"] = static_cast<double>(layer.resolution);
+    object["channels"] = static_cast<double>(layer.channels);
+    object["toRgb"] = layer.to_rgb;
+    object["wRow"] = static_cast<double>(layer.w_row);
+    object["offset"] = static_cast<double>(layer.offset);
+    layers[i] = object;
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object["layers"] = layers;
+  object["rows"] = static_cast<double>(layout.rows);
+  object["total"] = static_cast<double>(layout.total());
+  object["convChannels"] = static_cast<double>(layout.conv_channels());
+  object["torgbChannels"] = static_cast<double>(layout.torgb_channels());
+  return object;
+}
+
+}  // namespace
+
+LoadedModel::LoadedModel(std::shared_ptr<Model> model, std::string asked, std::string path,
+                         std::optional<StyleLayout> style_layout)
+    : kind(std::move(asked)),
+      file(std::move(path)),
+      description(model->description().json),
+      tokenizer(model->description().tokenizer),
+      sha256(model->sha256()),
+      device(model->device()),
+      dtype(model->dtype()),
+      memory_bytes(model->memory_bytes()),
+      layout(std::move(style_layout)),
+      thread(DeviceThread::of(device)),
+      model_(std::move(model)) {}
+
+LoadedModel::~LoadedModel() { release(); }
+
+void LoadedModel::release() {
+  if (model_ != nullptr) thread.discard(std::move(model_));
+}
+
+Napi::Function ModelObject::define(Napi::Env env) {
+  return DefineClass(env, "NativeModel",
+                     {
+                         InstanceAccessor<&ModelObject::text<&LoadedModel::kind>>("kind"),
+                         InstanceAccessor<&ModelObject::text<&LoadedModel::description>>("description"),
+                         InstanceAccessor<&ModelObject::text<&LoadedModel::tokenizer>>("tokenizer"),
+                         InstanceAccessor<&ModelObject::text<&LoadedModel::file>>("file"),
+                         InstanceAccessor<&ModelObject::text<&LoadedModel::sha256>>("sha256"),
+                         InstanceAccessor<&ModelObject::text<&LoadedModel::device>>("device"),
+                         InstanceAccessor<&ModelObject::text<&LoadedModel::dtype>>("dtype"),
+                         InstanceAccessor<&ModelObject::memory_bytes>("memoryBytes"),
+                         InstanceAccessor<&ModelObject::closed>("closed"),
+                         InstanceAccessor<&ModelObject::layout>("layout"),
+                         InstanceMethod<&ModelObject::close>("close"),
+                     });
+}
+
+Napi::Object ModelObject::create(Napi::Env env, std::shared_ptr<LoadedModel> model) {
+  // The constructor is reachable from JavaScript (object.constructor): only this External lets it make an object.
+  const auto handed_over = Napi::External<std::shared_ptr<LoadedModel>>::New(env, &model);
+  handed_over.TypeTag(&kTag);
+  return env.GetInstanceData<Addon>()->model_class().New({handed_over});
+}
+
+ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {
+  if (!info[0].IsExternal() || !info[0].As<Napi::External<std::shared_ptr<LoadedModel>>>().CheckTypeTag(&kTag)) {
+    throw to_js(info.Env(), {code_name(ErrorCode::Argument), "NativeModel has no public constructor", "Use load().", ""});
+  }
+  model_ = *info[0].As<Napi::External<std::shared_ptr<LoadedModel>>>().Data();
+  Value().TypeTag(&kTag);
+  Environment::of(info.Env()).adopt(model_);
+  account(info.Env(), *model_, model_->memory_bytes);
+}
+
+std::shared_ptr<LoadedModel> ModelObject::open(const Napi::Value& value, const char* kind) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) {
+    refuse(ErrorCode::Argument, "model must come from load()", "Pass what load() returned, in the same thread.");
+  }
+  const std::shared_ptr<LoadedModel>& model = Unwrap(value.As<Napi::Object>())->model_;
+  if (model->closed) refuse(ErrorCode::Closed, model->file + " was closed", "Load it again.");
+  if (kind != nullptr && model->kind != kind) {
+    refuse(ErrorCode::ModelKind, model->file + " was loaded as '" + model->kind + "', not as '" + kind + "'",
+           std::string("Pass a model that was loaded as '") + kind + "'.");
+  }
+  return model;
+}
+
+void ModelObject::Finalize(Napi::BasicEnv env) {
+  if (model_ != nullptr) account(env, *model_, 0);
+}
+
+Napi::Value ModelObject::memory_bytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(model_->accounted));
+}
+
+Napi::Value ModelObject::closed(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), model_->closed);
+}
+
+Napi::Value ModelObject::layout(const Napi::CallbackInfo& info) {
+  return model_->layout ? write_layout(info.Env(), *model_->layout) : info.Env().Undefined();
+}
+
+Napi::Value ModelObject::close(const Napi::CallbackInfo& info) {
+  model_->closed = true;
+  // A second close() queues behind the first, so it too resolves when the memory is free.
+  return Environment::of(info.Env())
+      .call(
+          model_->thread, info.Env().Undefined(), "close " + model_->file,
+          [model = model_](const RunContext&) { model->free(); },
+          [model = model_](Napi::Env env) -> Napi::Value {
+            account(env, *model, 0);
+            return env.Undefined();
+          });
+}
+
+}  // namespace styleclip::binding
