@@ -36,3 +36,9 @@ if(styleclip_binding_sources)
     COMMAND "${CMAKE_COMMAND}" -E copy_if_different "${build_record}" "$<TARGET_FILE_DIR:styleclip>"
     VERBATIM)
 endif()
+
+# What a program needs at run time, without tests and plug-ins.
+add_custom_target(styleclip_node DEPENDS styleclip_preload)
+if(TARGET styleclip)
+  add_dependencies(styleclip_node styleclip)
+endif()
