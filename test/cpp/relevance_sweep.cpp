@@ -1,0 +1,328 @@
+// The sweep against a direct computation: one picture at a time, one channel at a time, plain loops in float64 written
+// here from the formula (StyleCLIP, section 6; styleclip.md A.3), sharing nothing with the sweep but the two models.
+#include <ATen/ATen.h>
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "styleclip/relevance.h"
+#include "tiny_world.h"
+
+namespace {
+
+using styleclip::Error;
+using styleclip::ErrorCode;
+using styleclip::Perturbation;
+using styleclip::RelevanceRows;
+using styleclip::StyleStatistics;
+using styleclip::SweepOptions;
+
+using Vector = std::vector<double>;
+
+constexpr std::int64_t kPictures = 5;
+
+StyleStatistics statistics() {
+  static const StyleStatistics made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
+  return made;
+}
+
+SweepOptions options_for(Perturbation perturbation, std::vector<std::string> layers, std::int64_t batch) {
+  SweepOptions options;
+  options.images = kPictures;
+  options.sigmas = 3;
+  options.perturbation = perturbation;
+  options.layers = std::move(layers);
+  options.batch = batch;
+  return options;
+}
+
+RelevanceRows swept(const SweepOptions& options) {
+  return styleclip::sweep_reference(tiny::generator(), tiny::clip(), statistics(), options, {});
+}
+
+double length_of(const Vector& x) {
+  double sum = 0;
+  for (const double value : x) sum += value * value;
+  return std::sqrt(sum);
+}
+
+// unit(CLIP(picture of one S code [1, total])).
+Vector unit_embedding(const at::Tensor& s, styleclip::Preprocess mode) {
+  const at::Tensor image = tiny::generator().synthesis(s);
+  const at::Tensor f = tiny::clip().encode_image(tiny::clip().preprocess(image, mode)).to(at::kDouble).contiguous();
+  Vector x(f.const_data_ptr<double>(), f.const_data_ptr<double>() + f.numel());
+  const double length = length_of(x);
+  for (double& value : x) value /= length;
+  return x;
+}
+
+struct Direct {
+  Vector row;         // unit
+  Vector lengths;     // |d| of each picture
+  double sum_length;  // |Σ unit(d)|
+};
+
+// Relevance of one channel, from the formula.
+Direct direct(std::int64_t channel, const SweepOptions& options) {
+  styleclip::Generator& generator = tiny::generator();
+  const StyleStatistics stats = statistics();
+  const double mean = stats.mean[channel].item<double>();
+  const double sigma = stats.sigma[channel].item<double>();
+  Direct result;
+  for (std::int64_t m = 0; m < options.images; ++m) {
+    const at::Tensor w = generator.mapping(generator.sample_z(1, options.samples.seed, m));
+    const at::Tensor base =
+        generator.styles(generator.truncate(w, options.samples.truncation_psi, options.samples.truncation_cutoff));
+    const double own = base[0][channel].item<double>();
+    const double centre = options.perturbation == Perturbation::Absolute ? mean : own;
+    const auto at_value = [&](double value) {
+      at::Tensor s = base.clone();
+      s[0][channel] = value;
+      return unit_embedding(s, options.preprocess);
+    };
+    Vector d = at_value(centre + options.sigmas * sigma);
+    const Vector minus = at_value(centre - options.sigmas * sigma);
+    for (std::size_t i = 0; i < d.size(); ++i) d[i] -= minus[i];
+    result.lengths.push_back(length_of(d));
+    if (result.row.empty()) result.row.assign(d.size(), 0.0);
+    for (std::size_t i = 0; i < d.size(); ++i) result.row[i] += d[i] / result.lengths.back();
+  }
+  result.sum_length = length_of(result.row);
+  for (double& value : result.row) value /= result.sum_length;
+  return result;
+}
+
+double distance(const at::Tensor& row, const Vector& expected) {
+  const at::Tensor wide = row.to(at::kDouble);
+  double squares = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double difference = wide[static_cast<std::int64_t>(i)].item<double>() - expected[i];
+    squares += difference * difference;
+  }
+  return std::sqrt(squares);
+}
+
+// The noise of an embedding: the largest distance between the same picture's unit embedding alone and in a batch. Two
+// orders of summation, the same mathematics.
+double embedding_noise(const SweepOptions& options) {
+  styleclip::Generator& generator = tiny::generator();
+  const at::Tensor w = generator.mapping(generator.sample_z(64, 99));
+  const at::Tensor s = generator.styles(generator.truncate(w, 1.0, -1));
+  const at::Tensor images = generator.synthesis(s);
+  const at::Tensor f = tiny::clip().encode_image(tiny::clip().preprocess(images, options.preprocess)).to(at::kDouble);
+  double largest = 0;
+  for (std::int64_t i = 0; i < s.size(0); ++i) {
+    const at::Tensor in_batch = f[i] / f[i].norm();
+    largest = std::max(largest, distance(in_batch, unit_embedding(s.narrow(0, i, 1), options.preprocess)));
+  }
+  // At the least, rounding of the float32 embedding itself.
+  return std::max(largest, std::ldexp(1.0, -23));
+}
+
+// How far a row may move when every unit embedding moves by ε. d moves by 2 ε at most, unit(d) by 2 · 2ε / |d|, their
+// sum by the sum of these, and the unit of the sum by twice that over its length.
+double row_bound(const Direct& channel, double noise) {
+  double moved = 0;
+  for (const double length : channel.lengths) moved += std::min(2.0, 4 * noise / length);
+  return 2 * moved / channel.sum_length;
+}
+
+void check_against_direct(const SweepOptions& options, double noise) {
+  const RelevanceRows rows = swept(options);
+  REQUIRE(rows.rows.size(0) == static_cast<std::int64_t>(rows.channels.size()));
+  std::int64_t resolved = 0;
+  for (std::size_t i = 0; i < rows.channels.size(); ++i) {
+    const auto at = static_cast<std::int64_t>(i);
+    const Direct expected = direct(rows.channels[i], options);
+    const double bound = row_bound(expected, noise) + 1e-6;  // + the row's own rounding to float32
+    CAPTURE(rows.channels[i]);
+    CHECK(distance(rows.rows[at], expected.row) <= bound);
+    double mean = 0;
+    for (const double length : expected.lengths) mean += length / static_cast<double>(expected.lengths.size());
+    CHECK(std::abs(rows.magnitude[at].item<double>() - mean) <= 4 * noise + 1e-6 * mean);
+    CHECK(std::abs(rows.concentration[at].item<double>() - expected.sum_length / static_cast<double>(kPictures)) <=
+          bound);
+    CHECK(rows.counts[at].item<std::int64_t>() == kPictures);
+    resolved += bound < 0.01;
+  }
+  // The bound says something about nearly every row: this is a test of values, not of noise.
+  CHECK(resolved * 10 >= static_cast<std::int64_t>(rows.channels.size()) * 9);
+  CHECK(rows.images == static_cast<std::int64_t>(rows.channels.size()) * 2 * kPictures);
+}
+
+TEST_CASE("absolute, every channel with toRGB, picture by picture: the direct computation") {
+  check_against_direct(options_for(Perturbation::Absolute, {"all"}, 1), std::ldexp(1.0, -23));
+}
+
+TEST_CASE("relative: the direct computation") {
+  check_against_direct(options_for(Perturbation::Relative, {"conv"}, 1), std::ldexp(1.0, -23));
+}
+
+TEST_CASE("8-bit preprocessing: the direct computation") {
+  // Picture by picture, as in the direct one: a value that rounds to the other level in a batch is another picture.
+  SweepOptions options = options_for(Perturbation::Absolute, {"b8.conv0", "b16.torgb"}, 1);
+  options.preprocess = styleclip::Preprocess::Reference8;
+  options.sigmas = 5;
+  check_against_direct(options, std::ldexp(1.0, -23));
+}
+
+TEST_CASE("batches: the direct computation within the embeddings' noise, whatever the batch size") {
+  for (const std::int64_t batch : {2, 7, 10, 64}) {
+    CAPTURE(batch);
+    const SweepOptions options = options_for(Perturbation::Absolute, {"all"}, batch);
+    check_against_direct(options, embedding_noise(options));
+  }
+}
+
+TEST_CASE("absolute and relative are different measurements") {
+  const at::Tensor absolute = swept(options_for(Perturbation::Absolute, {"conv"}, 16)).rows;
+  const at::Tensor relative = swept(options_for(Perturbation::Relative, {"conv"}, 16)).rows;
+  CHECK((absolute * relative).sum(1).min().item<double>() < 0.999);
+}
+
+TEST_CASE("a channel's row does not depend on which others are swept: base codes are never written to") {
+  const RelevanceRows all = swept(options_for(Perturbation::Absolute, {"all"}, 1));
+  const RelevanceRows last = swept(options_for(Perturbation::Absolute, {"b16.conv1", "b16.torgb"}, 1));
+  REQUIRE(last.channels.size() == 8);
+  const std::int64_t offset = all.rows.size(0) - 8;
+  CHECK(all.channels[static_cast<std::size_t>(offset)] == last.channels[0]);
+  CHECK(at::equal(all.rows.narrow(0, offset, 8), last.rows));
+  CHECK(at::equal(all.magnitude.narrow(0, offset, 8), last.magnitude));
+}
+
+TEST_CASE("rows have unit length, concentration lies in 0..1, the same settings give the same bits") {
+  const SweepOptions options = options_for(Perturbation::Absolute, {"conv"}, 12);
+  const RelevanceRows rows = swept(options);
+  CHECK((rows.rows.to(at::kDouble).norm(2, 1) - 1).abs().max().item<double>() < 1e-6);
+  CHECK(rows.concentration.min().item<double>() > 0);
+  CHECK(rows.concentration.max().item<double>() <= 1 + 1e-6);
+  CHECK(rows.seconds > 0);
+  CHECK(at::equal(rows.rows, swept(options).rows));
+  SweepOptions other = options;
+  other.samples.seed = 1;
+  CHECK_FALSE(at::equal(rows.rows, swept(other).rows));
+}
+
+TEST_CASE("σ = 0: a zero row with count 0, not rendered; the others as before") {
+  const SweepOptions options = options_for(Perturbation::Absolute, {"b8.conv1"}, 1);
+  const RelevanceRows before = swept(options);
+  StyleStatistics still = statistics();
+  still.sigma = still.sigma.clone();
+  still.sigma[before.channels[2]] = 0;
+  const RelevanceRows rows = styleclip::sweep_reference(tiny::generator(), tiny::clip(), still, options, {});
+  CHECK(rows.counts[2].item<std::int64_t>() == 0);
+  CHECK(rows.rows[2].abs().max().item<double>() == 0);
+  CHECK(rows.magnitude[2].item<double>() == 0);
+  CHECK(rows.concentration[2].item<double>() == 0);
+  CHECK(rows.images == before.images - 2 * kPictures);
+  CHECK(at::equal(rows.rows[1], before.rows[1]));
+  CHECK(at::equal(rows.rows[3], before.rows[3]));
+
+  still.sigma.zero_();
+  const RelevanceRows nothing = styleclip::sweep_reference(tiny::generator(), tiny::clip(), still, options, {});
+  CHECK(nothing.images == 0);
+  CHECK(nothing.counts.sum().item<std::int64_t>() == 0);
+}
+
+TEST_CASE("a channel whose pictures are not finite is named") {
+  StyleStatistics broken = statistics();
+  broken.sigma = broken.sigma.clone();
+  const auto& layer = tiny::generator().layout().layers[5];  // b16.conv0
+  broken.sigma[layer.offset + 3] = 5e37;
+  const Error error = tiny::error_of([&] {
+    (void)styleclip::sweep_reference(tiny::generator(), tiny::clip(), broken,
+                                     options_for(Perturbation::Absolute, {"conv"}, 16), {});
+  });
+  CHECK(error.code() == ErrorCode::NotFinite);
+  CHECK(std::string(error.what()).find("b16.conv0 channel 3") != std::string::npos);
+
+  tiny::Weights weights = tiny::generator_weights();
+  weights["conv1.conv.modulation.bias"][4] = std::nan("");
+  const auto generator = tiny::load_generator(weights);
+  const Error named = tiny::error_of([&] {
+    (void)styleclip::sweep_reference(*generator, tiny::clip(), statistics(),
+                                     options_for(Perturbation::Absolute, {"conv"}, 16), {});
+  });
+  CHECK(named.code() == ErrorCode::NotFinite);
+  CHECK(std::string(named.what()).find("b4.conv1 channel 4") != std::string::npos);
+}
+
+TEST_CASE("statistics that are not finite, negative or another generator's") {
+  const SweepOptions options = options_for(Perturbation::Absolute, {"conv"}, 16);
+  const auto code_with = [&](StyleStatistics stats) {
+    return tiny::error_of(
+               [&] { (void)styleclip::sweep_reference(tiny::generator(), tiny::clip(), stats, options, {}); })
+        .code();
+  };
+  StyleStatistics stats = statistics();
+  stats.mean = stats.mean.clone();
+  stats.mean[7] = std::nan("");
+  CHECK(code_with(stats) == ErrorCode::NotFinite);
+  stats = statistics();
+  stats.sigma = stats.sigma.clone();
+  stats.sigma[7] = -1;
+  CHECK(code_with(stats) == ErrorCode::Range);
+  stats = statistics();
+  stats.sigma = stats.sigma.narrow(0, 0, 10);
+  CHECK(code_with(stats) == ErrorCode::Shape);
+  CHECK(code_with({}) == ErrorCode::Shape);
+}
+
+TEST_CASE("settings out of range, and methods that do not exist") {
+  const auto code_with = [](auto change) {
+    SweepOptions options = options_for(Perturbation::Absolute, {"conv"}, 4);
+    change(options);
+    return tiny::error_of([&] { (void)swept(options); }).code();
+  };
+  CHECK(code_with([](auto& o) { o.images = 0; }) == ErrorCode::Range);
+  CHECK(code_with([](auto& o) { o.sigmas = 0; }) == ErrorCode::Range);
+  CHECK(code_with([](auto& o) { o.sigmas = std::nan(""); }) == ErrorCode::Range);
+  CHECK(code_with([](auto& o) { o.batch = -1; }) == ErrorCode::Range);
+  CHECK(code_with([](auto& o) { o.memory_bytes = -1; }) == ErrorCode::Range);
+  CHECK(code_with([](auto& o) { o.samples.truncation_psi = std::nan(""); }) == ErrorCode::Range);
+  CHECK(code_with([](auto& o) { o.layers = {"b64.conv0"}; }) == ErrorCode::Argument);
+  CHECK(code_with([](auto& o) { o.layers = {}; }) == ErrorCode::Argument);
+
+  const SweepOptions options = options_for(Perturbation::Absolute, {"b4.conv1"}, 4);
+  CHECK(styleclip::sweep_methods() == std::vector<std::string>{"reference"});
+  CHECK(at::equal(styleclip::sweep("reference", tiny::generator(), tiny::clip(), statistics(), options, {}).rows,
+                  swept(options).rows));
+  CHECK(tiny::error_of([&] {
+          (void)styleclip::sweep("magic", tiny::generator(), tiny::clip(), statistics(), options, {});
+        }).code() == ErrorCode::Argument);
+}
+
+TEST_CASE("progress counts pictures up to all of them; a set flag stops the sweep") {
+  const SweepOptions options = options_for(Perturbation::Absolute, {"all"}, 4);
+  styleclip::RunContext run;
+  std::vector<styleclip::Progress> reports;
+  run.progress = [&](const styleclip::Progress& progress) { reports.push_back(progress); };
+  const RelevanceRows rows = styleclip::sweep_reference(tiny::generator(), tiny::clip(), statistics(), options, run);
+  REQUIRE_FALSE(reports.empty());
+  CHECK(reports.back().phase == "sweep");
+  CHECK(reports.back().unit == "images");
+  CHECK(reports.back().done == rows.images);
+  CHECK(reports.back().total == rows.images);
+  CHECK(reports.back().rate > 0);
+  for (std::size_t i = 1; i < reports.size(); ++i) CHECK(reports[i].done > reports[i - 1].done);
+
+  styleclip::CancelFlag cancel;
+  run.cancel = &cancel;
+  std::size_t after = 0;
+  run.progress = [&](const styleclip::Progress&) {
+    after += cancel.is_set();
+    cancel.set();
+  };
+  CHECK_THROWS_AS((void)styleclip::sweep_reference(tiny::generator(), tiny::clip(), statistics(), options, run),
+                  styleclip::Aborted);
+  CHECK(after == 0);
+
+  std::size_t calls = 0;
+  run.progress = [&](const styleclip::Progress&) { ++calls; };
+  CHECK_THROWS_AS((void)styleclip::sweep_reference(tiny::generator(), tiny::clip(), statistics(), options, run),
+                  styleclip::Aborted);
+  CHECK(calls == 0);
+}
+
+}  // namespace

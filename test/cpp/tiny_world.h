@@ -1,0 +1,140 @@
+// A random generator of 16 pixels and a random CLIP, small enough that a sweep over every style channel takes a second.
+// Random numbers everywhere: noise strengths and biases too, which a freshly initialised generator has at zero.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "styleclip/error.h"
+#include "styleclip/models.h"
+
+namespace tiny {
+
+using Weights = std::map<std::string, at::Tensor>;
+
+inline const char* kGeneratorConfig =
+    R"({"imageSize": 16, "channels": [6, 5, 4], "zWidth": 8, "styleWidth": 8, "mappingLayers": 2,
+        "mappingLrMultiplier": 1})";
+inline const char* kClipConfig =
+    R"({"vision": "vit", "imageSize": 32, "embedding": 24, "visionWidth": 32, "visionLayers": [2], "visionHeads": 4,
+        "patch": 8, "textWidth": 32, "textLayers": 2, "textHeads": 4, "contextLength": 9, "vocabulary": 50})";
+
+inline at::Tensor normal(at::Generator& engine, std::vector<std::int64_t> shape, double scale = 1, double centre = 0) {
+  return at::randn(shape, engine) * scale + centre;
+}
+
+/// Weights under rosinality's names for kGeneratorConfig.
+inline Weights generator_weights() {
+  at::Generator engine = at::make_generator<at::CPUGeneratorImpl>(11);
+  const std::vector<std::int64_t> channels = {6, 5, 4};
+  const std::int64_t width = 8;
+  Weights weights;
+  const auto linear = [&](const std::string& name, std::int64_t inputs, std::int64_t outputs, double bias) {
+    weights[name + ".weight"] = normal(engine, {outputs, inputs});
+    weights[name + ".bias"] = normal(engine, {outputs}, 0.1, bias);
+  };
+  const auto conv = [&](const std::string& name, std::int64_t inputs, std::int64_t outputs) {
+    weights[name + ".conv.weight"] = normal(engine, {1, outputs, inputs, 3, 3});
+    linear(name + ".conv.modulation", width, inputs, 1);
+    weights[name + ".noise.weight"] = normal(engine, {1}, 0.1, 0.2);
+    weights[name + ".activate.bias"] = normal(engine, {outputs}, 0.2);
+  };
+  const auto rgb = [&](const std::string& name, std::int64_t inputs) {
+    weights[name + ".conv.weight"] = normal(engine, {1, 3, inputs, 1, 1});
+    linear(name + ".conv.modulation", width, inputs, 1);
+    weights[name + ".bias"] = normal(engine, {1, 3, 1, 1}, 0.1);
+  };
+  linear("style.1", width, width, 0);
+  linear("style.2", width, width, 0);
+  weights["input.input"] = normal(engine, {1, channels[0], 4, 4});
+  conv("conv1", channels[0], channels[0]);
+  rgb("to_rgb1", channels[0]);
+  weights["noises.noise_0"] = normal(engine, {1, 1, 4, 4});
+  for (std::size_t block = 1; block < channels.size(); ++block) {
+    const std::string at = std::to_string(2 * block - 2);
+    const std::string next = std::to_string(2 * block - 1);
+    const std::int64_t resolution = std::int64_t{4} << block;
+    conv("convs." + at, channels[block - 1], channels[block]);
+    conv("convs." + next, channels[block], channels[block]);
+    rgb("to_rgbs." + std::to_string(block - 1), channels[block]);
+    for (const std::size_t noise : {2 * block - 1, 2 * block}) {
+      weights["noises.noise_" + std::to_string(noise)] = normal(engine, {1, 1, resolution, resolution});
+    }
+  }
+  return weights;
+}
+
+/// A file that is gone with the object.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& bytes) {
+    static int number = 0;
+    path_ = std::filesystem::temp_directory_path() /
+            ("styleclip-test-" + std::to_string(getpid()) + "-" + std::to_string(number++) + ".pt");
+    styleclip::write_file_atomic(path_.string(), bytes);
+  }
+  ~TemporaryFile() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  std::string path() const { return path_.string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string archive(const char* kind, const char* config, const Weights* weights, std::uint64_t seed = 5) {
+  styleclip::MakeRequest request;
+  request.kind = kind;
+  request.config_json = config;
+  request.weights = weights;
+  request.seed = seed;
+  return styleclip::make_archive(request, {}).bytes;
+}
+
+inline std::shared_ptr<styleclip::Generator> load_generator(const Weights& weights) {
+  const TemporaryFile file(archive("stylegan2", kGeneratorConfig, &weights));
+  styleclip::LoadOptions options;
+  options.device = "cpu";
+  return styleclip::Generator::load(file.path(), options);
+}
+
+/// One generator and one CLIP for all tests; neither is ever changed.
+inline styleclip::Generator& generator() {
+  static const std::shared_ptr<styleclip::Generator> model = load_generator(generator_weights());
+  return *model;
+}
+inline styleclip::Clip& clip() {
+  static const std::shared_ptr<styleclip::Clip> model = [] {
+    const TemporaryFile file(archive("clip", kClipConfig, nullptr));
+    styleclip::LoadOptions options;
+    options.device = "cpu";
+    return styleclip::Clip::load(file.path(), options);
+  }();
+  return *model;
+}
+
+/// The Error that `f` throws; a failure of the test when it throws none.
+template <typename F>
+styleclip::Error error_of(F&& f) {
+  try {
+    f();
+  } catch (const styleclip::Error& error) {
+    CHECK_FALSE(std::string(error.what()).empty());
+    CHECK_FALSE(error.remedy().empty());
+    return error;
+  }
+  FAIL("nothing was thrown");
+  return {styleclip::ErrorCode::Internal, "", ""};
+}
+
+}  // namespace tiny
