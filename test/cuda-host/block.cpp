@@ -139,26 +139,29 @@ Block::Block(Engine& engine, dim3 grid, dim3 threads, uint3 index)
 Block::~Block() { STYLECLIP_UNPOISON(shared_.get(), kArena); }
 
 void* Block::shared_memory(const void* key, std::size_t bytes, std::size_t alignment) {
-  // A lock that ThreadSanitizer takes for no order between threads: one would hide a kernel's missing barrier.
-  while (shared_busy_.exchange(true, std::memory_order_relaxed)) std::this_thread::yield();
+  constexpr auto relaxed = std::memory_order_relaxed;
+  while (shared_busy_.exchange(true, relaxed)) std::this_thread::yield();
   std::atomic_thread_fence(std::memory_order_acquire);
-  const auto known = std::find_if(variables_.begin(), variables_.begin() + variable_count_,
-                                  [&](const Variable& variable) { return variable.key == key; });
-  std::byte* address = known->address;
+  const std::size_t count = variable_count_.load(relaxed);
+  std::size_t index = 0;
+  while (index < count && variables_[index].key.load(relaxed) != key) ++index;
   bool room = true;
-  if (known == variables_.begin() + variable_count_) {
-    const std::size_t start = (shared_used_ + kGap + alignment - 1) / alignment * alignment;
-    shared_counted_ += bytes;
-    room = shared_counted_ <= kMaxStaticSharedBytes && variable_count_ < variables_.size();
+  if (index == count) {
+    const std::size_t start = (shared_used_.load(relaxed) + kGap + alignment - 1) / alignment * alignment;
+    const std::size_t counted = shared_counted_.load(relaxed) + bytes;
+    room = counted <= kMaxStaticSharedBytes && count < variables_.size();
     if (room) {
-      address = shared_.get() + start;
-      STYLECLIP_UNPOISON(address, bytes);
-      variables_[variable_count_++] = {key, address};
-      shared_used_ = start + bytes;
+      STYLECLIP_UNPOISON(shared_.get() + start, bytes);
+      variables_[index].key.store(key, relaxed);
+      variables_[index].address.store(shared_.get() + start, relaxed);
+      variable_count_.store(count + 1, relaxed);
+      shared_used_.store(start + bytes, relaxed);
+      shared_counted_.store(counted, relaxed);
     }
   }
+  std::byte* address = room ? variables_[index].address.load(relaxed) : nullptr;
   std::atomic_thread_fence(std::memory_order_release);
-  shared_busy_.store(false, std::memory_order_relaxed);
+  shared_busy_.store(false, relaxed);
   if (!room) throw Error("more than 48 KiB (or 64 variables) of static shared memory in a block");
   return address;
 }

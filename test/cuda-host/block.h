@@ -78,6 +78,7 @@ struct Meeting {
 
   const int first, size;
   std::atomic<std::uint64_t> arrivals{0};  // over all rounds
+  std::atomic<std::uint64_t> released{0};  // threads only: arrivals of all rounds that are complete
   std::array<std::unique_ptr<Slot[]>, 2> slots;
   std::vector<int> waiting;  // fibers only
 };
@@ -149,8 +150,8 @@ class Block {
 
  private:
   struct Variable {
-    const void* key;
-    std::byte* address;
+    std::atomic<const void*> key;
+    std::atomic<std::byte*> address;
   };
 
   Engine& engine_;
@@ -160,12 +161,13 @@ class Block {
   std::unique_ptr<Thread[]> members_;
   Meeting everyone_;
   std::vector<std::unique_ptr<Meeting>> warps_;
-  std::atomic<bool> shared_busy_{false};
   std::unique_ptr<std::byte[]> shared_;
-  std::size_t shared_used_ = 0;
-  std::size_t shared_counted_ = 0;  // without the gaps
+  // Under a lock of relaxed atomics: one that ThreadSanitizer knew would order the threads and hide missing barriers.
+  std::atomic<bool> shared_busy_{false};
+  std::atomic<std::size_t> shared_used_{0};
+  std::atomic<std::size_t> shared_counted_{0};  // without the gaps
   std::array<Variable, 64> variables_{};
-  std::size_t variable_count_ = 0;
+  std::atomic<std::size_t> variable_count_{0};
 };
 
 bool is_valid_configuration(const dim3& blocks, const dim3& threads);

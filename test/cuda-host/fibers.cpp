@@ -1,5 +1,7 @@
 // A block's threads as fibers of the calling thread. They switch only where a thread waits; the next one to go on is drawn
-// from the seed. Waiting threads that nobody can wake any more are a divergent barrier.
+// from the seed: a warp, then one of its lanes. How long a warp is preferred is drawn for each block, from not at all to
+// until it can go no further, since some races need one warp far ahead of another. Waiting threads that nobody can wake any
+// more are a divergent barrier.
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -60,22 +62,23 @@ std::unique_ptr<Stack>& stack_of(std::size_t rank) {
 
 class Fibers final : public Engine {
  public:
-  explicit Fibers(std::uint64_t seed) : shuffler_(seed) {}
+  explicit Fibers(std::uint64_t seed) : shuffler_(seed) {
+    constexpr std::size_t kSteps[] = {1, 64, 1 << 20};
+    patience_ = kSteps[shuffler_.below(3)];
+  }
 
   void run(Block& block, const std::function<void()>& kernel) override {
     block_ = &block;
     kernel_ = &kernel;
     fibers_ = std::make_unique<Fiber[]>(static_cast<std::size_t>(block.size()));
-    runnable_.clear();
+    runnable_.resize(static_cast<std::size_t>(block.size() / kWarpSize));
     for (int rank = 0; rank < block.size(); ++rank) {
       prepare(rank);
-      runnable_.push_back(rank);
+      make_runnable(rank);
     }
     int finished = 0;
-    while (!runnable_.empty() && failure_ == nullptr) {
-      const std::size_t chosen = shuffler_.below(runnable_.size());
-      current_ = std::exchange(runnable_[chosen], runnable_.back());
-      runnable_.pop_back();
+    while (runnable_count_ > 0 && failure_ == nullptr) {
+      current_ = choose();
       set_self(&block.thread(current_));
       enter(current_);
       set_self(nullptr);
@@ -88,7 +91,7 @@ class Fibers final : public Engine {
   void wait(Thread& thread, Meeting& meeting, std::uint64_t arrivals, bool) override {
     meeting.waiting.push_back(thread.rank);
     if (meeting.arrivals.fetch_add(1, std::memory_order_relaxed) + 1 == arrivals) {
-      runnable_.insert(runnable_.end(), meeting.waiting.begin(), meeting.waiting.end());
+      for (const int rank : meeting.waiting) make_runnable(rank);
       meeting.waiting.clear();
     }
     leave(fibers_[thread.rank], false);
@@ -110,6 +113,24 @@ class Fibers final : public Engine {
     }
     block_->thread(rank).finished = true;
     leave(fibers_[rank], true);
+  }
+
+  void make_runnable(int rank) {
+    runnable_[static_cast<std::size_t>(rank / kWarpSize)].push_back(rank);
+    ++runnable_count_;
+  }
+
+  int choose() {
+    if (runnable_[warp_].empty() || shuffler_.below(patience_) == 0) {
+      do {
+        warp_ = shuffler_.below(runnable_.size());
+      } while (runnable_[warp_].empty());
+    }
+    std::vector<int>& lanes = runnable_[warp_];
+    const int chosen = std::exchange(lanes[shuffler_.below(lanes.size())], lanes.back());
+    lanes.pop_back();
+    --runnable_count_;
+    return chosen;
   }
 
   void prepare(int rank) {
@@ -160,7 +181,10 @@ class Fibers final : public Engine {
   Block* block_ = nullptr;
   const std::function<void()>* kernel_ = nullptr;
   std::unique_ptr<Fiber[]> fibers_;
-  std::vector<int> runnable_;
+  std::vector<std::vector<int>> runnable_;  // by warp
+  std::size_t runnable_count_ = 0;
+  std::size_t warp_ = 0;
+  std::size_t patience_;  // steps that a warp is preferred for, on average
   int current_ = 0;
   std::exception_ptr failure_;
   ucontext_t scheduler_;

@@ -39,13 +39,18 @@ class Threads final : public Engine {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const std::uint64_t before =
         meeting.arrivals.fetch_add(1, ordered ? std::memory_order_acq_rel : std::memory_order_relaxed);
-    // The last to arrive counts the others as busy again, and was never counted as waiting itself.
-    busy_.fetch_add(before + 1 == arrivals ? meeting.size - 1 : -1, std::memory_order_relaxed);
-    const auto order = ordered ? std::memory_order_acquire : std::memory_order_relaxed;
-    while (meeting.arrivals.load(order) < arrivals) {
-      if (failed_.load(std::memory_order_relaxed)) throw Cancelled{};
-      if (busy_.load(std::memory_order_relaxed) == 0) fail(std::make_exception_ptr(block_->stuck()));
-      std::this_thread::yield();
+    if (before + 1 == arrivals) {
+      // The last to arrive counts the others as busy again, before any of them can wait anew.
+      busy_.fetch_add(meeting.size - 1, std::memory_order_relaxed);
+      meeting.released.store(arrivals, ordered ? std::memory_order_release : std::memory_order_relaxed);
+    } else {
+      busy_.fetch_sub(1, std::memory_order_relaxed);
+      const auto order = ordered ? std::memory_order_acquire : std::memory_order_relaxed;
+      while (meeting.released.load(order) < arrivals) {
+        if (failed_.load(std::memory_order_relaxed)) throw Cancelled{};
+        if (busy_.load(std::memory_order_relaxed) == 0) fail(std::make_exception_ptr(block_->stuck()));
+        std::this_thread::yield();
+      }
     }
     std::atomic_thread_fence(std::memory_order_seq_cst);
   }
