@@ -204,7 +204,7 @@ test('direction: the channels it moves, and the same direction from an fs3.npy',
   t.is(none.code, 3);
   const { error } = JSON.parse(none.stdout) as { error: { code: string; message: string } };
   t.is(error.code, 'ERR_STYLECLIP_EMPTY_SELECTION');
-  t.true(error.message.includes(Number(found['largest']).toFixed(2)), error.message);
+  t.true(error.message.includes((found['largest'] as number).toFixed(2)), error.message);
 });
 
 test('direction: templates of one’s own, and another prompt left out', async (t) => {

@@ -26,8 +26,24 @@ export interface RunSettings {
   readonly watch?: (child: ChildProcess, stdout: string) => void;
 }
 
+/** Two processes at a time: AVA starts all tests of a file together, and a machine may have two cores. */
+const AT_ONCE = 2;
+let running = 0;
+const waiting: (() => void)[] = [];
+
 /** Runs `styleclip` with arguments; never rejects because of how it ends. */
 export async function styleclip(args: readonly string[], settings: RunSettings): Promise<Ended> {
+  while (running >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
+  running++;
+  try {
+    return await start(args, settings);
+  } finally {
+    running--;
+    waiting.shift()?.();
+  }
+}
+
+async function start(args: readonly string[], settings: RunSettings): Promise<Ended> {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !/^(STYLECLIP_DEVICE|STYLECLIP_THREADS|STYLECLIP_LOG|NO_COLOR|NODE_V8_COVERAGE)$/.test(name),
   );

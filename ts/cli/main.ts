@@ -6,11 +6,13 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { directionCommand } from './commands/direction.js';
+import { doctorCommand } from './commands/doctor.js';
 import { editCommand } from './commands/edit.js';
 import { generateCommand } from './commands/generate.js';
 import { infoCommand } from './commands/info.js';
 import { makeCommand } from './commands/make.js';
 import { runCommand } from './commands/run.js';
+import { setupCommand } from './commands/setup.js';
 import { statsCommand } from './commands/stats.js';
 import { sweepCommand } from './commands/sweep.js';
 import { applyLibrarySettings } from './configure.js';
@@ -41,6 +43,8 @@ function watchSignals(): AbortSignal {
 }
 
 const COMMANDS = [
+  setupCommand,
+  doctorCommand,
   makeCommand,
   infoCommand,
   runCommand,
@@ -99,3 +103,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 process.exitCode = await main(process.argv.slice(2));
+// Whoever asked for an end does not wait for work that cannot be stopped.
+if (process.exitCode === EXIT.interrupted || process.exitCode === EXIT.terminated) process.exit();
