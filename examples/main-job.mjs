@@ -9,7 +9,7 @@
  *     node examples/main-job.mjs [FOLDER]      FOLDER: out/ of the repository; a second run replaces its own files only
  */
 import { fileURLToPath } from 'node:url';
-import { StyleClip } from 'styleclip';
+import { StyleClip, StyleClipError } from 'styleclip';
 import { OwnFiles } from './lib/own-files.mjs';
 import { overview, page } from './lib/page.mjs';
 import { Stopwatch } from './lib/stopwatch.mjs';
@@ -26,7 +26,7 @@ const CATS = { count: 6, seed: 7, truncationPsi: 0.7 };
 const SWEEP = { images: 12, sigmas: 5, seed: 1 };
 
 const folder = process.argv[2] ?? fileURLToPath(new URL('../out/', import.meta.url));
-const sheetOf = (target) => `${target.replaceAll(' ', '-')}.png`;
+const sheetOf = (/** @type {string} */ target) => `${target.replaceAll(' ', '-')}.png`;
 const names = ['index.html', 'edited-cats.png', ...PROMPTS.map(({ target }) => sheetOf(target))];
 const files = await OwnFiles.open(folder, names);
 const time = new Stopwatch();
@@ -42,7 +42,7 @@ try {
 
   const { generator, clip } = cats;
   const latents = await generator.sample({ ...CATS, ...run });
-  const edits = [];
+  const edits = /** @type {import('./lib/page.mjs').Edit[]} */ ([]);
   for (const { target, channels } of PROMPTS) {
     const text = await clip.direction({ neutral: NEUTRAL, target, ...run });
     const direction = relevance.direction(text, { channels });
@@ -55,14 +55,21 @@ try {
   }
 
   files.add('edited-cats.png', await overview(edits));
-  files.add('index.html', page({ cats, relevance, edits, time, settings: { NEUTRAL, ALPHAS, CATS, SWEEP } }));
+  files.add(
+    'index.html',
+    page({ cats, relevance, edits, time, settings: { neutral: NEUTRAL, alpha: ALPHAS, cats: CATS, sweep: SWEEP } }),
+  );
   await files.commit();
   await cats.close();
 
   console.log(`Edited cats: ${files.path('index.html')}`);
   console.log(`Main job: ${time.total.toFixed(0)} s`);
 } catch (error) {
-  if (!stop.signal.aborted) throw error;
-  console.error('stopped; nothing was written');
-  process.exitCode = 130;
+  if (stop.signal.aborted) {
+    console.error('stopped; nothing was written');
+    process.exitCode = 130;
+  } else if (StyleClipError.is(error)) {
+    console.error(`${error.message}\n${error.remedy}`);
+    process.exitCode = 1;
+  } else throw error;
 }

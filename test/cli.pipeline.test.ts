@@ -188,7 +188,7 @@ test('direction: the channels it moves, and the same direction from an fs3.npy',
   t.is(found['selected'], 5);
   const channels = found['channels'] as { name: string; relevance: number; delta: number }[];
   t.is(channels.length, 5);
-  t.is(Math.abs(channels[0]!.relevance), found['largest']);
+  t.is(Math.abs(channels[0]!.relevance), found['largest'] as number);
   const text = await run(['direction', ...DIRECTION, ...models.flags, '--relevance', relevance]);
   for (const { name } of channels) t.true(text.stdout.includes(name));
   const none = await run([

@@ -70,7 +70,7 @@ export class OwnFiles {
 async function readManifest(folder) {
   try {
     const { files } = JSON.parse(await readFile(join(folder, MANIFEST), 'utf8'));
-    return files.map(String).filter((name) => basename(name) === name);
+    return files.map(String).filter((/** @type {string} */ name) => basename(name) === name);
   } catch {
     return [];
   }

@@ -2,31 +2,44 @@
  * What the main job shows: one sheet with every edit beside the cats as they were, and a page with everything.
  */
 import { cpus } from 'node:os';
-import { versions } from 'styleclip';
-import { alphaLabel, contactSheet, renderPage } from 'styleclip/report';
+import { Images, versions } from 'styleclip';
+import { renderPage } from 'styleclip/report';
 
-/** The strength at which the overview shows an edit: the strongest. */
-const strongest = (pictures) => pictures.alphas.length - 1;
+/**
+ * @typedef {object} Edit
+ * @property {string} target
+ * @property {string} sheet file name of its contact sheet
+ * @property {import('styleclip').GlobalDirection} direction
+ * @property {import('styleclip').EditBatch} pictures
+ */
+
+/** All pictures of one strength. @type {(pictures: import('styleclip').EditBatch, alpha: number) => Images[]} */
+const atStrength = (pictures, alpha) => [...pictures].filter((one) => one.alpha === alpha).map((one) => one.image);
 
 /**
  * A row for the cats as they were and one for each edit at its full strength, as PNG.
  *
- * @param {{ target: string, pictures: import('styleclip').EditBatch }[]} edits
+ * @param {readonly Edit[]} edits
  */
 export async function overview(edits) {
-  const { images, alphas } = edits[0].pictures;
-  const before = images.map((row) => row[alphas.indexOf(0)]);
-  const after = edits.map(({ pictures }) => pictures.images.map((row) => row[strongest(pictures)]));
-  return contactSheet([before, ...after], { rowLabels: ['a cat', ...edits.map(({ target }) => target)] });
+  const before = edits.slice(0, 1).flatMap(({ pictures }) => atStrength(pictures, 0));
+  const after = edits.flatMap(({ pictures }) => atStrength(pictures, Math.max(...pictures.alphas)));
+  const rowLabels = ['a cat', ...edits.map(({ target }) => target)];
+  return Images.concat([...before, ...after]).contactSheet(undefined, { columns: before.length, rowLabels });
 }
 
-/** Name and value of every setting, as rows of a table. */
+/**
+ * Every setting in one row: `{ sweep: { images: 12 } }` becomes `['sweep images', 12]`.
+ *
+ * @param {Record<string, string | number | readonly number[] | Record<string, string | number>>} settings
+ * @returns {(string | number)[][]}
+ */
 function settingRows(settings) {
-  return Object.entries(settings).flatMap(([name, value]) =>
-    typeof value === 'object' && !Array.isArray(value)
-      ? Object.entries(value).map(([key, inner]) => [`${name.toLowerCase()}: ${key}`, inner])
-      : [[name.toLowerCase(), Array.isArray(value) ? value.join(', ') : value]],
-  );
+  return Object.entries(settings).flatMap(([name, value]) => {
+    if (Array.isArray(value)) return [[name, value.join(', ')]];
+    if (typeof value !== 'object') return [[name, value]];
+    return Object.entries(value).map(([key, inner]) => [`${name} ${key}`, inner]);
+  });
 }
 
 /**
@@ -35,50 +48,48 @@ function settingRows(settings) {
  * @param {object} job
  * @param {import('styleclip').StyleClip} job.cats
  * @param {import('styleclip').Relevance} job.relevance
- * @param {{ target: string, sheet: string, direction: import('styleclip').GlobalDirection, pictures: import('styleclip').EditBatch }[]} job.edits
+ * @param {readonly Edit[]} job.edits
  * @param {import('./stopwatch.mjs').Stopwatch} job.time
- * @param {Record<string, unknown>} job.settings
+ * @param {Parameters<typeof settingRows>[0]} job.settings
  */
 export function page({ cats, relevance, edits, time, settings }) {
   const { rendered, seconds } = relevance.meta;
   const { styleclip, torch } = versions();
   const sections = edits.map(({ target, sheet, direction }) => ({
     heading: target,
-    pictures: [{ src: sheet, alt: `cats edited towards “${target}”, one row a cat, one column a strength` }],
+    pictures: [{ src: sheet, alt: `cats edited towards “${target}”: a row for each cat, a column for each strength` }],
     tables: [
       {
-        caption: `The style channels that move most, of ${direction.channels}; |relevance| ≥ ${direction.beta.toFixed(3)}`,
+        caption: `The most relevant of the ${direction.channels} style channels that it moves`,
         columns: ['channel', 'relevance', 'ΔS at α = 1'],
-        rows: direction.top(8).map(({ name, relevance: r, delta }) => [name, r, delta]),
+        rows: direction.top(8).map((channel) => [channel.name, channel.relevance, channel.delta]),
       },
     ],
   }));
   return renderPage({
     title: 'Make your cat cute by typing it',
     intro: [
-      `Every picture below was drawn by the embedded generator and edited by text alone, on this machine. A sweep over ` +
-        `${relevance.length} style channels (${rendered.toLocaleString('en')} pictures) found what each channel does to ` +
-        `CLIP's view of a picture; a prompt then picks the channels that move a picture its way.`,
-      'The models are small ones of drawn cats, trained for this package: what they show is no evidence about photographs.',
+      'Every picture on this page was drawn by the embedded generator and edited by text alone, on this machine. ' +
+        `A sweep over ${relevance.length} style channels (${rendered.toLocaleString('en')} pictures) found what each ` +
+        "of them does to CLIP's view of a picture; a prompt then picks the channels that move a picture its way.",
+      'The models are small ones, trained on drawn cats for this package: this is no evidence about photographs.',
     ],
     sections: [
       {
         heading: 'At a glance',
-        pictures: [{ src: 'edited-cats.png', alt: 'cats as they were, and each edit at its full strength' }],
+        pictures: [{ src: 'edited-cats.png', alt: 'the cats as they were, and each edit at its full strength' }],
       },
       ...sections,
       {
         heading: 'Timings and settings',
-        tables: [
-          {
-            columns: ['step', 'seconds'],
-            rows: [...time.steps, ['sweep alone, pictures a second', rendered / seconds]],
-          },
-          { columns: ['setting', 'value'], rows: settingRows(settings) },
-        ],
         text: [
-          `${cats.generator.info.device}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}, ` +
-            `libtorch ${torch}, Node.js ${process.versions.node}.`,
+          `Models on ${cats.generator.info.device} (${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}), ` +
+            `libtorch ${torch}, Node.js ${process.versions.node}. The sweep rendered and embedded ` +
+            `${Math.round(rendered / seconds)} pictures a second.`,
+        ],
+        tables: [
+          { columns: ['step', 'seconds'], rows: time.steps },
+          { columns: ['setting', 'value'], rows: settingRows(settings) },
         ],
       },
     ],

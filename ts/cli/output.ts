@@ -2,6 +2,7 @@
  * What a command prints: results on stdout, everything else on stderr. Three forms of stdout: text for people, one JSON
  * object (--json), one JSON event a line (--json-lines); with --quiet none at all.
  */
+import { inspect } from 'node:util';
 import { describeError, type ErrorReport } from './exit.js';
 import { ProgressDisplay, type ProgressReport } from './progress.js';
 
@@ -124,7 +125,7 @@ export class Output {
 function stackOf(error: unknown): string {
   const lines: string[] = [];
   for (let e = error, depth = 0; e !== undefined && depth < 8; depth++) {
-    lines.push(e instanceof Error ? (e.stack ?? e.message) : String(e));
+    lines.push(e instanceof Error ? (e.stack ?? e.message) : inspect(e));
     e = e instanceof Error ? e.cause : undefined;
   }
   return lines.join('\ncaused by: ');

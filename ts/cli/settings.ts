@@ -146,7 +146,7 @@ export function exportSettings(
   env: NodeJS.ProcessEnv,
 ): SettingSource[] {
   const flags = CONFIGURABLE.map((name): SettingSource => {
-    const value: unknown = command.getOptionValue(name);
+    const value = command.getOptionValue(name) as string | number | bigint | undefined;
     const source = SOURCES[command.getOptionValueSource(name) ?? ''] ?? 'default';
     return { name, value: value === undefined ? '' : String(value), source };
   });

@@ -15,28 +15,35 @@ export function escapeXml(text: string): string {
   return text.replace(/\p{Cc}/gu, ' ').replace(/[&<>"']/g, (c) => entities[c] ?? c);
 }
 
+const segmenter = new Intl.Segmenter();
+
+/** What people count as characters. */
+function characters(text: string): string[] {
+  return Array.from(segmenter.segment(text), ({ segment }) => segment);
+}
+
 /** Estimated width of `text` in pixels at `fontSize` pixels. */
 export function textWidth(text: string, fontSize: number): number {
-  return Math.ceil([...text].length * fontSize * ADVANCE);
+  return Math.ceil(characters(text).length * fontSize * ADVANCE);
 }
 
 /** Breaks `text` at spaces into at most `maxLines` lines of about `width` pixels; what does not fit ends in "…". */
 export function wrapText(text: string, width: number, fontSize: number, maxLines: number): string[] {
   const perLine = Math.max(1, Math.floor(width / (fontSize * ADVANCE)));
   const cut = (line: string): string => {
-    const characters = [...line];
-    return characters.length > perLine ? `${characters.slice(0, perLine - 1).join('')}…` : line;
+    const all = characters(line);
+    return all.length > perLine ? `${all.slice(0, perLine - 1).join('')}…` : line;
   };
   const lines: string[] = [];
   for (const word of text.split(/\s+/).filter(Boolean)) {
     const last = lines.at(-1);
-    if (last !== undefined && [...last].length + 1 + [...word].length <= perLine)
+    if (last !== undefined && characters(`${last} ${word}`).length <= perLine)
       lines[lines.length - 1] = `${last} ${word}`;
     else lines.push(word);
   }
   if (lines.length <= maxLines) return lines.map(cut);
   const kept = lines.slice(0, maxLines);
-  kept[maxLines - 1] = cut(`${kept[maxLines - 1] ?? ''}${'…'}`);
+  kept[maxLines - 1] = cut(`${kept[maxLines - 1] ?? ''}…`);
   return kept.map(cut);
 }
 

@@ -3,7 +3,6 @@
  */
 import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
-import { Generator } from '../../generator.js';
 import { loadGenerator } from '../models.js';
 import type { Outcome } from '../output.js';
 import * as parse from '../parse.js';
@@ -47,7 +46,7 @@ async function generate(session: Session, flags: Flags): Promise<Outcome> {
   const latentsFile =
     'file' in target ? withSuffix(target.file, '.safetensors') : join(target.folder, 'latents.safetensors');
   await targetFile(latentsFile, force);
-  await using generator: Generator = await loadGenerator(session);
+  await using generator = await loadGenerator(session);
   const sampling = { count: flags.count, seed: flags.seed, truncationPsi: flags.truncationPsi, ...session.run };
   const latents = await generator.sample({ ...sampling, space: flags.space });
   // z is truncated on its way to w; latents of the other spaces carry the truncation already.
