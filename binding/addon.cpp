@@ -5,6 +5,16 @@
 #include "model.h"
 
 namespace styleclip::binding {
+namespace {
+
+/// process.exit() and an uncaught exception run no cleanup hooks, only 'exit' listeners. The addon adds its own, so that
+/// it is safe however it was loaded; a call made by a listener after this one is refused.
+void drain_at_exit(Napi::Env env, const Napi::Value& drain) {
+  const auto process = env.Global().Get("process").As<Napi::Object>();
+  process.Get("on").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), drain});
+}
+
+}  // namespace
 
 Addon::Addon(Napi::Env env, Napi::Object exports)
     : environment_(env),
@@ -17,6 +27,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   export_relevance(env, exports);
   export_editing(env, exports);
   export_test_hooks(env, exports);
+  drain_at_exit(env, exports.Get("drain"));
 }
 
 }  // namespace styleclip::binding
