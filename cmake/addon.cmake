@@ -3,7 +3,7 @@
 
 file(GLOB styleclip_binding_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/binding/*.cpp")
 set(node_definitions NAPI_VERSION=9 NODE_ADDON_API_CPP_EXCEPTIONS_ALL NODE_ADDON_API_DISABLE_DEPRECATED
-                     NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS)
+                     NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS)
 
 # Node unmaps an addon when the last worker that loaded it ends, with its threads still running: nodelete. A libtorch
 # that lacks a symbol must fail to load, which can be caught, and not end the process in the first call: now.
@@ -19,14 +19,14 @@ target_link_libraries(styleclip_preload PRIVATE styleclip_warnings ${CMAKE_DL_LI
 if(styleclip_binding_sources)
   add_library(styleclip SHARED ${styleclip_binding_sources} ${CMAKE_JS_SRC})
   set_target_properties(styleclip PROPERTIES PREFIX "" SUFFIX ".node")
-  target_include_directories(styleclip PRIVATE "${PROJECT_SOURCE_DIR}/binding")
+  target_include_directories(styleclip PRIVATE "${PROJECT_SOURCE_DIR}/binding" "${PROJECT_SOURCE_DIR}/cpp/src")
   target_include_directories(styleclip SYSTEM PRIVATE ${CMAKE_JS_INC} "${PROJECT_SOURCE_DIR}/cpp/third_party")
   target_compile_definitions(styleclip PRIVATE ${node_definitions} STYLECLIP_VERSION="${PROJECT_VERSION}"
                                                STYLECLIP_BUILT_TORCH="${styleclip_torch_version}")
   target_link_options(styleclip PRIVATE ${node_link_options})
   target_link_libraries(styleclip PRIVATE styleclip_core styleclip_warnings Threads::Threads ${CMAKE_JS_LIB})
   if(STYLECLIP_PCH)
-    target_precompile_headers(styleclip PRIVATE <ATen/ATen.h> <napi.h> <string> <vector> <memory> <functional>)
+    target_precompile_headers(styleclip PRIVATE <ATen/ATen.h> "${PROJECT_SOURCE_DIR}/binding/setup.h" <string> <vector> <memory> <functional>)
   endif()
 
   # The loader compares this with the libtorch it finds, before it opens anything.
