@@ -4,8 +4,8 @@
 #include <limits>
 #include <sstream>
 
-#include "block.h"
 #include "half_types.h"
+#include "shuffler.h"
 
 namespace styleclip::cases {
 namespace {

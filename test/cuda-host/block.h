@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "shuffler.h"
+
 struct uint3 {
   unsigned x = 0, y = 0, z = 0;
 };
@@ -42,22 +44,6 @@ struct Options {
   bool real_threads = false;  // else fibers
 };
 Options& options();
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-class Shuffler {
- public:
-  explicit Shuffler(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t operator()() {
-    std::uint64_t x = state_ += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-  }
-  std::size_t below(std::size_t n) { return static_cast<std::size_t>((*this)() % n); }
-
- private:
-  std::uint64_t state_;
-};
 
 /// Where a thread waits: the operation's name and its line in the kernel.
 struct Site {

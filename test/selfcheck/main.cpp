@@ -1,0 +1,142 @@
+// styleclip_selfcheck: does the core compute the right numbers on this machine's devices? Runs every operator's table of
+// cases with every implementation on every device, without Node, models or test data.
+//
+//     styleclip_selfcheck [--cuda-library <styleclip_cuda.so>] [--json <file>] [--time]
+//
+// Ends with "N passed, N failed"; the status is 0 when none failed. With --cuda-library a machine without a usable GPU is
+// a failure; without it only the CPU is looked at.
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "operator_cases.h"
+#include "styleclip/error.h"
+#include "styleclip/ops.h"
+#include "styleclip/runtime.h"
+
+namespace styleclip::selfcheck {
+namespace {
+
+struct Arguments {
+  std::string cuda_library, json;
+  bool time = false;
+};
+
+bool parse(int count, char** words, Arguments& arguments) {
+  for (int i = 1; i < count; ++i) {
+    const std::string word = words[i];
+    if (word == "--time") {
+      arguments.time = true;
+    } else if (word == "--cuda-library" && i + 1 < count) {
+      arguments.cuda_library = std::filesystem::absolute(words[++i]).string();
+    } else if (word == "--json" && i + 1 < count) {
+      arguments.json = words[++i];
+    } else {
+      std::cerr << "Usage: styleclip_selfcheck [--cuda-library <styleclip_cuda.so>] [--json <file>] [--time]\n";
+      return false;
+    }
+  }
+  return true;
+}
+
+struct Report {
+  std::vector<std::string> devices;
+  std::vector<Outcome> outcomes;
+  std::vector<Timing> timings;
+};
+
+Report run(const Arguments& arguments) {
+  register_ops();
+  if (!arguments.cuda_library.empty()) {
+    load_cuda_library(arguments.cuda_library);
+    resolve_device("cuda");  // throws Device where there is none
+  }
+  Report report{available_devices(), {}, {}};
+  for (const std::string& name : report.devices) {
+    const c10::Device device(name);
+    for (const std::string& implementation : implementations("accumulate_directions")) {
+      const bool runs_here = implementation == "reference" || implementation == (device.is_cpu() ? "cpu" : "cuda");
+      if (!runs_here) continue;
+      report.outcomes.push_back(run_accumulate_directions(implementation, device));
+      if (!arguments.time) continue;
+      for (const Timing& timing : time_accumulate_directions(implementation, device)) report.timings.push_back(timing);
+    }
+  }
+  return report;
+}
+
+nlohmann::ordered_json to_json(const Report& report) {
+  nlohmann::ordered_json json;
+  json["torch"] = torch_version();
+  json["builtWithTorch"] = built_torch_version();
+  json["devices"] = report.devices;
+  for (const Outcome& outcome : report.outcomes) {
+    json["checks"].push_back({{"op", outcome.op},
+                              {"implementation", outcome.implementation},
+                              {"device", outcome.device},
+                              {"passed", outcome.passed},
+                              {"failed", outcome.failed},
+                              {"failures", outcome.failures}});
+  }
+  for (const Timing& timing : report.timings) {
+    json["timings"].push_back({{"op", timing.op},
+                               {"implementation", timing.implementation},
+                               {"device", timing.device},
+                               {"shape", timing.shape},
+                               {"type", timing.type},
+                               {"milliseconds", timing.milliseconds},
+                               {"gigabytesPerSecond", timing.gigabytes_per_second}});
+  }
+  return json;
+}
+
+int print(const Report& report) {
+  std::cout << "libtorch " << torch_version() << ", devices:";
+  for (const std::string& device : report.devices) std::cout << " " << device;
+  std::cout << "\n";
+  int passed = 0;
+  int failed = 0;
+  for (const Outcome& outcome : report.outcomes) {
+    std::cout << outcome.op << ", " << outcome.implementation << " on " << outcome.device << ": " << outcome.passed
+              << " passed, " << outcome.failed << " failed\n";
+    for (const std::string& failure : outcome.failures) std::cout << "  " << failure << "\n";
+    passed += outcome.passed;
+    failed += outcome.failed;
+  }
+  for (const Timing& timing : report.timings) {
+    std::cout << timing.op << ", " << timing.implementation << " on " << timing.device << ", " << timing.shape << " "
+              << timing.type << ": " << timing.milliseconds << " ms, " << timing.gigabytes_per_second << " GB/s\n";
+  }
+  std::cout << passed << " passed, " << failed << " failed\n";
+  return failed == 0 && passed > 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace styleclip::selfcheck
+
+int main(int count, char** words) {
+  using namespace styleclip::selfcheck;
+  Arguments arguments;
+  if (!parse(count, words, arguments)) return 2;
+  try {
+    const Report report = run(arguments);
+    if (!arguments.json.empty()) {
+      std::ofstream file(arguments.json);
+      file << to_json(report).dump(2) << "\n";
+      if (!file.flush()) {
+        std::cerr << "Cannot write " << arguments.json << "\n";
+        return 1;
+      }
+    }
+    return print(report);
+  } catch (const styleclip::Error& error) {
+    std::cerr << error.what() << "\n" << error.remedy() << "\n";
+    return 1;
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << "\n";
+    return 1;
+  }
+}
