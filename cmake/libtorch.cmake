@@ -26,6 +26,11 @@ if(styleclip_torch_version VERSION_LESS 2.11 OR styleclip_torch_version VERSION_
 endif()
 message(STATUS "libtorch ${styleclip_torch_version}: ${STYLECLIP_LIBTORCH}")
 
+# Checks in ATen's headers put __FILE__ into their messages.
+if(STYLECLIP_PREBUILD)
+  add_compile_options("-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=" "-ffile-prefix-map=${STYLECLIP_LIBTORCH}/=libtorch/")
+endif()
+
 function(styleclip_import_library name)
   if(EXISTS "${STYLECLIP_LIBTORCH}/lib/lib${name}.so")
     add_library(styleclip::${name} SHARED IMPORTED GLOBAL)

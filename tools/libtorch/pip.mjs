@@ -51,7 +51,7 @@ export class Pip {
         tried.push(`${python}: ${result.stderr.trim().split('\n').at(-1) || 'has no pip'}`);
         continue;
       }
-      const [, major, minor, pythonMajor, pythonMinor] = match.map(Number);
+      const [major = 0, minor = 0, pythonMajor = 0, pythonMinor = 0] = match.slice(1).map(Number);
       if (major * 100 + minor >= 2202) return new Pip(python, [pythonMajor, pythonMinor], [major, minor], env);
       tried.push(`${python}: pip ${major}.${minor} is too old, 22.2 is needed`);
     }

@@ -80,7 +80,7 @@ export async function wheelsAt(from, isDirectory) {
 export function wantedTorchFile(name, cuda) {
   const path = name.replace(/^libtorch\//, 'torch/');
   if (/^torch\/(version\.py|build-version)$/.test(path)) return path;
-  if (/^torch\/include\//.test(path)) return path;
+  if (path.startsWith('torch/include/')) return path;
   if (/\.dist-info\/(METADATA|licenses\/LICENSE|LICENSE|NOTICE)$/.test(path)) return path;
   const library = /^torch\/lib\/(lib[^/]*\.so[^/]*)$/.exec(path)?.[1];
   if (library === undefined) return undefined;

@@ -13,7 +13,7 @@ import { seconds } from './say.mjs';
  * @typedef {object} Step
  * @property {string} name of its stamp
  * @property {string} title what it does, said when it begins
- * @property {() => Promise<unknown> | unknown} inputs anything JSON can hold; file contents through {@link hashFiles}
+ * @property {() => unknown} inputs anything JSON can hold; file contents through {@link hashFiles}
  * @property {string[]} outputs paths that have to exist, relative to the checkout
  * @property {() => Promise<void>} run
  */

@@ -86,13 +86,13 @@ function machineCheck(): Check {
 
 function checkAddon(checks: Check[]): AddonFiles | undefined {
   const found = addonFolders().map((folder) => ({ folder, files: addonFilesIn(folder) }));
-  const files = found.map((f) => f.files).find((f) => typeof f !== 'string');
+  const files = found.map((f) => f.files).find((f): f is AddonFiles => typeof f !== 'string');
   if (files) {
     checks.push({ name: 'addon', ok: true, value: `${files.addon}, built with libtorch ${files.builtWith}` });
     checks.push({ name: 'CUDA plug-in', ok: true, value: files.cuda ?? 'not built' });
     return files;
   }
-  const value = found.map((f) => `${f.folder}: ${String(f.files)}`).join('; ');
+  const value = found.map((f) => `${f.folder}: ${f.files as string}`).join('; ');
   checks.push({
     name: 'addon',
     ok: false,
