@@ -3,9 +3,9 @@
 //     d = plus / |plus| - minus / |minus|,    sum += d / |d|,    magnitude += |d|,    count += |d| > 0
 //
 // (released code, SingleChannel.GetFs; github.com/orpatashnik/StyleCLIP). Each embedding is read once and each channel
-// written once, so memory bandwidth is the bound to aim at: a warp takes an image, holds both rows in registers while it
-// needs their lengths before it can subtract, and a block takes a channel, so that no sum needs an atomic and the order
-// of every addition is fixed by the shape alone: the same input gives the same bits.
+// written once, so memory bandwidth is the bound to aim at: a warp takes an image, holds both rows in registers while
+// it needs their lengths before it can subtract, and a block takes a channel, so that no sum needs an atomic and the
+// order of every addition is fixed by the shape alone: the same input gives the same bits.
 //
 // Arithmetic is float64 throughout. The embeddings of a pair are nearly equal, so |d| is small (1e-3 and below for weak
 // channels) and float32 would lose as many digits of d. The difference must also be exactly zero for equal rows, since
@@ -24,6 +24,7 @@ namespace {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kMaxWarps = 8;
+constexpr int kMaxThreads = kMaxWarps * kWarp;
 constexpr int kVector = 4;               // neighbouring elements that a lane loads at once: 16 bytes of float32
 constexpr int kTile = kWarp * kVector;   // elements that a warp loads at once
 constexpr int kTiles = 4;                // tiles of a row that a warp holds
@@ -39,12 +40,18 @@ struct alignas(kVector * sizeof(T)) Vector {
   T element[kVector];
 };
 
-__device__ __forceinline__ float to_float(float x) { return x; }
-__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
-__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float to_float(float x) {
+  return x;
+}
+__device__ __forceinline__ float to_float(__half x) {
+  return __half2float(x);
+}
+__device__ __forceinline__ float to_float(__nv_bfloat16 x) {
+  return __bfloat162float(x);
+}
 
-/// This lane's elements of a row [dim]: of each tile of its warp's part, kVector neighbours. Zeros beyond the row's end,
-/// which add nothing to a length. `vectors`: the row is aligned for whole vectors and dim is a multiple of them.
+/// This lane's elements of a row [dim]: of each tile of its warp's part, kVector neighbours. Zeros beyond the row's
+/// end, which add nothing to a length. `vectors`: the row is aligned for whole vectors and dim is a multiple of them.
 template <typename T>
 __device__ __forceinline__ void load_row(const T* __restrict__ row, int first, int step, int dim, bool vectors,
                                          float (&held)[kHeld]) {
@@ -103,7 +110,7 @@ __device__ __forceinline__ void row_sums(double (&sums)[N], double (&meeting)[N]
 // Kernel: a block a channel, a group of its warps every groups-th image
 
 template <typename T>
-__global__ void __launch_bounds__(kMaxWarps * kWarp, 2)
+__global__ void __launch_bounds__(kMaxThreads, 2)
     accumulate_directions_kernel(const AccumulateDirectionsParams params, int parts, int groups, bool vectors) {
   STYLECLIP_SHARED(double, row_squares, [2][kMaxWarps]);
   STYLECLIP_SHARED(double, difference_squares, [1][kMaxWarps]);

@@ -15,10 +15,10 @@ inline constexpr std::int64_t kMaxEmbeddingDim = 4096;
 
 /// Device pointers; strides count elements. The innermost dimension is contiguous everywhere.
 struct AccumulateDirectionsParams {
-  const void* plus = nullptr;   // [channels, images, dim] embeddings of the images with the channel raised, of `element`
-  const void* minus = nullptr;  // [channels, images, dim] the same with the channel lowered
-  double* sum = nullptr;        // [channels, dim], added to: unit differences, summed over images
-  double* magnitude = nullptr;  // [channels], added to: lengths of the differences, each 0..2
+  const void* plus = nullptr;  // [channels, images, dim] embeddings of the images with the channel raised, of `element`
+  const void* minus = nullptr;    // [channels, images, dim] the same with the channel lowered
+  double* sum = nullptr;          // [channels, dim], added to: unit differences, summed over images
+  double* magnitude = nullptr;    // [channels], added to: lengths of the differences, each 0..2
   std::int64_t* count = nullptr;  // [channels], added to: images whose difference has a length above 0
   std::int64_t channels = 0;      // 0..2^31 - 1
   std::int64_t images = 0;
@@ -29,8 +29,8 @@ struct AccumulateDirectionsParams {
   Element element = Element::kFloat32;  // type of plus and minus
 };
 
-/// Queues the work on `stream` of the current device. cudaErrorInvalidValue for sizes out of range; else the launch's own
-/// error. Nothing is launched when there are no channels or no images.
+/// Queues the work on `stream` of the current device. cudaErrorInvalidValue for sizes out of range; else the launch's
+/// own error. Nothing is launched when there are no channels or no images.
 cudaError_t launch_accumulate_directions(const AccumulateDirectionsParams& params, cudaStream_t stream);
 
 }  // namespace styleclip::cuda

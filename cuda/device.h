@@ -2,8 +2,8 @@
 // device, and by the host's compiler for the tests (test/cuda-host), where a block's threads run on the CPU. Shared
 // memory and launches go through two macros, because their CUDA spelling is not C++:
 //
-//     STYLECLIP_SHARED(double, tile, [8][32]);                             __shared__ double tile[8][32];
-//     STYLECLIP_LAUNCH(kernel<float>, blocks, threads, stream, params);    kernel<float><<<blocks, threads, 0, stream>>>(params);
+//     STYLECLIP_SHARED(double, tile, [8][32]);                             // __shared__ double tile[8][32];
+//     STYLECLIP_LAUNCH(kernel<float>, blocks, threads, stream, params);    // kernel<float><<<blocks, threads, 0, ...
 #pragma once
 
 #ifdef STYLECLIP_CUDA_HOST

@@ -1,5 +1,6 @@
-// The kernels as implementations of the operators on CUDA tensors: the one file that knows both libtorch and CUDA. Every
-// operator takes the same five steps: validate, check layout, allocate, fill params, launch on the current stream.
+// The kernels as implementations of the operators on CUDA tensors: the one file that knows both libtorch and CUDA.
+// Every operator takes the same five steps: validate, check layout, allocate, fill params, launch on the current
+// stream.
 //
 // The schemas are the core's (cpp/src/ops), which defines them before it opens this library. Only c10/cuda is included:
 // ATen/cuda wants headers of libraries that no kernel of ours uses.

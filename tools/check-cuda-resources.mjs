@@ -25,7 +25,9 @@ import { parseArgs } from 'node:util';
  */
 function kernelNames(mangled) {
   if (mangled.length === 0) return [];
-  const lines = execFileSync('c++filt', { input: mangled.join('\n'), encoding: 'utf8' }).trim().split('\n');
+  const lines = execFileSync('c++filt', { input: mangled.join('\n'), encoding: 'utf8' })
+    .trim()
+    .split('\n');
   return lines.map((line) => {
     const name = /(\w+(?:<[^()]*>)?)\((?!anonymous)/.exec(line.replaceAll('(anonymous namespace)::', ''))?.[1];
     if (name === undefined) throw new Error(`no kernel name in "${line}"`);
@@ -105,10 +107,10 @@ export function differences(table, found) {
 /** A target a line, since a table is read by its differences. @param {Table} table */
 function format(table) {
   const kernels = Object.entries(table.kernels)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, targets]) => {
       const rows = Object.entries(targets)
-        .sort(([a], [b]) => a.localeCompare(b, 'en', { numeric: true }))
+        .toSorted(([a], [b]) => a.localeCompare(b, 'en', { numeric: true }))
         .map(([target, r]) => {
           const { registers, spilledBytes, sharedBytes } = r;
           return `      "${target}": { "registers": ${registers}, "spilledBytes": ${spilledBytes}, "sharedBytes": ${sharedBytes} }`;
@@ -143,8 +145,10 @@ function main() {
   const lines = differences(table, found);
   for (const line of lines) console.error(line);
   const kernels = Object.keys(found.kernels).length;
-  if (lines.length === 0) console.log(`${kernels} kernels as in the table (nvcc ${values.nvcc}, table of ${table.nvcc})`);
-  else console.error('If that is meant: cmake --build <build> --target styleclip_cuda_resources, and check the table in.');
+  if (lines.length === 0)
+    console.log(`${kernels} kernels as in the table (nvcc ${values.nvcc}, table of ${table.nvcc})`);
+  else
+    console.error('If that is meant: cmake --build <build> --target styleclip_cuda_resources, and check the table in.');
   return lines.length === 0 ? 0 : 1;
 }
 

@@ -44,15 +44,19 @@ bool is_equal_pair(const Case& which, std::int64_t image) {
   return which.content == Content::kAllEqual || (which.content == Content::kSomeEqual && image % 3 == 1);
 }
 
-/// Relative error bound of a sum of n terms of one sign, in any order (Higham, Accuracy and Stability, 2002, section 4.2).
-double gamma(double n, double roundoff) { return n * roundoff / (1 - n * roundoff); }
+/// Relative error bound of a sum of n terms of one sign, in any order (Higham, Accuracy and Stability, 2002,
+/// section 4.2).
+double gamma(double n, double roundoff) {
+  return n * roundoff / (1 - n * roundoff);
+}
 
 struct Expected {
   long double value = 0;
   double error = 0;
 };
 
-std::string difference(const char* what, std::int64_t channel, std::int64_t element, double got, const Expected& wanted) {
+std::string difference(const char* what, std::int64_t channel, std::int64_t element, double got,
+                       const Expected& wanted) {
   std::ostringstream text;
   text.precision(17);
   text << what << "[" << channel;
@@ -138,13 +142,14 @@ std::vector<Case> all_cases(bool small) {
     return cases;
   }
   // Sizes around every edge of the kernel: lanes, vectors, tiles, parts; one image, full and ragged rounds of eight.
-  for (const std::int64_t dim : {1, 3, 31, 32, 33, 63, 64, 100, 127, 128, 129, 511, 512, 513, 768, 1000, 1024, 1025, 1280}) {
+  for (const std::int64_t dim :
+       {1, 3, 31, 32, 33, 63, 64, 100, 127, 128, 129, 511, 512, 513, 768, 1000, 1024, 1025, 1280}) {
     cases.push_back({2, 3, dim});
   }
   for (const std::int64_t images : {1, 2, 7, 8, 9, 16, 17}) cases.push_back({2, images, 130});
   for (const std::int64_t images : {1, 2, 3, 4, 5}) cases.push_back({2, images, 1024});
   for (const Type type : types) {
-    cases.push_back({3, 100, 512, type});
+    cases.push_back({2, type == Type::kFloat32 ? 100 : 20, 512, type});
     cases.push_back({1, 20, 1024, type});
     cases.push_back({1, 2, 4096, type});
     cases.push_back({17, 1, 64, type});
@@ -184,7 +189,8 @@ Inputs make_inputs(const Case& which, std::uint64_t seed) {
         continue;
       }
       inputs.minus[at] = base;
-      if (which.dim == 1) {  // a number has a direction of +1 or -1 only: opposite ones, since rounding decides equal ones
+      if (which.dim ==
+          1) {  // a number has a direction of +1 or -1 only: opposite ones, since rounding decides equal ones
         inputs.plus[at] = -base;
       } else if (is_equal_pair(which, image)) {
         inputs.plus[at] = base;
@@ -227,11 +233,12 @@ Strides strides(const Case& which, bool minus) {
   return {0, which.images * dim, dim, which.channels * which.images * dim};
 }
 
-// The reference computes in long double (64 bits of mantissa where the tests run), so its own error is 2^-11 of the bound.
-// With roundoff u and n = dim: a length's square errs by gamma(n), its reciprocal root by half of that and 2u, a unit
-// element by u more: unit = gamma(n)/2 + 3u, relative. A difference d_i errs by unit (|f+_i| + |f-_i|) + u |d_i|, so the
-// vector d by at most 2 unit + u |d|; |d| by that and |d| (gamma(n)/2 + 3u); d_i / |d| by the sum of the relative errors of
-// both and 2u. The sums over images add gamma(images + 1) of the sum of absolute values. 1.01 covers products of errors.
+// The reference computes in long double (64 bits of mantissa where the tests run), so its own error is 2^-11 of the
+// bound. With roundoff u and n = dim: a length's square errs by gamma(n), its reciprocal root by half of that and 2u, a
+// unit element by u more: unit = gamma(n)/2 + 3u, relative. A difference d_i errs by unit (|f+_i| + |f-_i|) + u |d_i|,
+// so the vector d by at most 2 unit + u |d|; |d| by that and |d| (gamma(n)/2 + 3u); d_i / |d| by the sum of the
+// relative errors of both and 2u. The sums over images add gamma(images + 1) of the sum of absolute values. 1.01 covers
+// products of errors.
 std::string compare(const Case& which, const Inputs& inputs, const Results& results, double roundoff) {
   const double root = gamma(static_cast<double>(which.dim), roundoff) / 2 + 3 * roundoff;
   const double summation = gamma(static_cast<double>(which.images + 1), 0x1p-53);
@@ -288,7 +295,8 @@ std::string compare(const Case& which, const Inputs& inputs, const Results& resu
       return difference("magnitude", channel, -1, results.magnitude[c], magnitude);
     }
     if (results.count[c] != count) {
-      return difference("count", channel, -1, static_cast<double>(results.count[c]), {static_cast<long double>(count), 0});
+      return difference("count", channel, -1, static_cast<double>(results.count[c]),
+                        {static_cast<long double>(count), 0});
     }
   }
   return "";

@@ -1,5 +1,6 @@
-// The cases of accumulate_directions, a float64 reference, and the error that each result may have. One table serves the
-// kernel on the CPU (test/cuda-host) and the operator on every device (test/selfcheck); it knows neither CUDA nor libtorch.
+// The cases of accumulate_directions, a float64 reference, and the error that each result may have. One table serves
+// the kernel on the CPU (test/cuda-host) and the operator on every device (test/selfcheck); it knows neither CUDA nor
+// libtorch.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,7 @@ enum class Layout {
 const char* name(Layout layout);
 
 enum class Content {
-  kRandom,      // a pair differs by about a tenth of its length
+  kRandom,       // a pair differs by about a tenth of its length
   kNearlyEqual,  // a pair differs in one element's last bit
   kSomeEqual,    // every third pair is equal: not counted
   kAllEqual,
@@ -45,8 +46,8 @@ std::string name(const Case& which);
 /// Every case; `small`: those that a block of real threads under ThreadSanitizer gets through.
 std::vector<Case> all_cases(bool small = false);
 
-/// Values exactly representable in the case's type. plus, minus [channels, images, dim]; sum [channels, dim], magnitude,
-/// count [channels]: what is there before, added to.
+/// Values exactly representable in the case's type. plus, minus [channels, images, dim]; sum [channels, dim],
+/// magnitude, count [channels]: what is there before, added to.
 struct Inputs {
   std::vector<float> plus, minus;
   std::vector<double> sum, magnitude;

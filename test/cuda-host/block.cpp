@@ -88,7 +88,9 @@ Thread& self() {
   return *running;
 }
 
-void set_self(Thread* thread) { running = thread; }
+void set_self(Thread* thread) {
+  running = thread;
+}
 
 void Thread::meet_block(const char* operation, const std::source_location& at) {
   meet(*this, block->everyone(), block_rounds++, {operation, at.file_name(), at.line()}, 0, true);
@@ -102,8 +104,8 @@ void Thread::sync_warp(const char* operation, unsigned mask, const std::source_l
 WarpValues Thread::meet_warp(const char* operation, unsigned mask, std::uint64_t value,
                              const std::source_location& at) {
   require_full(operation, mask);
-  return WarpValues(meet(*this, block->warp(rank / kWarpSize), warp_rounds++, {operation, at.file_name(), at.line()},
-                         value, false));
+  return WarpValues(
+      meet(*this, block->warp(rank / kWarpSize), warp_rounds++, {operation, at.file_name(), at.line()}, value, false));
 }
 
 Meeting::Meeting(int first_thread, int thread_count)
@@ -136,7 +138,9 @@ Block::Block(Engine& engine, dim3 grid, dim3 threads, uint3 index)
   STYLECLIP_POISON(shared_.get(), kArena);
 }
 
-Block::~Block() { STYLECLIP_UNPOISON(shared_.get(), kArena); }
+Block::~Block() {
+  STYLECLIP_UNPOISON(shared_.get(), kArena);
+}
 
 void* Block::shared_memory(const void* key, std::size_t bytes, std::size_t alignment) {
   constexpr auto relaxed = std::memory_order_relaxed;

@@ -1,6 +1,6 @@
-// A block of threads on the CPU: what cuda_host.h's functions act on. A Thread knows its place; a Block owns shared memory
-// and the meetings (one per warp, one of all) at which barriers and shuffles bring threads together; an Engine makes the
-// threads run, as fibers or as real threads.
+// A block of threads on the CPU: what cuda_host.h's functions act on. A Thread knows its place; a Block owns shared
+// memory and the meetings (one per warp, one of all) at which barriers and shuffles bring threads together; an Engine
+// makes the threads run, as fibers or as real threads.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ namespace cuda_host {
 
 inline constexpr int kWarpSize = 32;
 inline constexpr unsigned kFullMask = 0xffffffffu;
-inline constexpr unsigned kMaxBlockThreads = 1024;                // CUDA C++ Programming Guide, "Technical Specifications"
+inline constexpr unsigned kMaxBlockThreads = 1024;  // CUDA C++ Programming Guide, "Technical Specifications"
 inline constexpr std::size_t kMaxStaticSharedBytes = 48 * 1024;  // the same
 
 /// A kernel broke a rule of CUDA, or used what is not emulated.
@@ -52,8 +52,8 @@ struct Site {
   unsigned line = 0;
 };
 
-/// A place where a fixed set of threads meets, again and again. Two rows of slots take turns: a thread that writes the row
-/// of round n + 2 has left round n + 1, so every thread has read its row of round n.
+/// A place where a fixed set of threads meets, again and again. Two rows of slots take turns: a thread that writes the
+/// row of round n + 2 has left round n + 1, so every thread has read its row of round n.
 struct Meeting {
   struct Slot {
     std::atomic<std::uint64_t> value{0};

@@ -1,14 +1,14 @@
 // CUDA C++ on the CPU, for tests: a stated subset under CUDA's own names, so that the sources of cuda/ compile with the
 // host's compiler and their index arithmetic, shared memory and barriers run under its sanitizers.
 //
-// A block's threads are fibers that switch at barriers and shuffles only; which one goes on is drawn from a seed, so that
-// a result that hangs on an order shows under some seed. Or they are real threads, under ThreadSanitizer; then only
-// barriers order memory, shuffles and votes do not, as CUDA has it.
+// A block's threads are fibers that switch at barriers and shuffles only; which one goes on is drawn from a seed, so
+// that a result that hangs on an order shows under some seed. Or they are real threads, under ThreadSanitizer; then
+// only barriers order memory, shuffles and votes do not, as CUDA has it.
 //
 // The subset: blocks of whole warps; static shared memory, which starts as garbage (all bits set: NaN); __syncthreads,
 // __syncwarp, shuffles and votes of the full warp; atomicAdd; rsqrt and rounded double arithmetic; float16 and bfloat16
-// as storage. What is outside it is not declared here and does not compile, or throws cuda_host::Error. So does a barrier
-// that a part of the threads does not reach, or reaches at another line.
+// as storage. What is outside it is not declared here and does not compile, or throws cuda_host::Error. So does a
+// barrier that a part of the threads does not reach, or reaches at another line.
 #pragma once
 
 #include <atomic>
@@ -33,10 +33,10 @@
 #define __launch_bounds__(...)
 #define __shared__ STYLECLIP_SHARED_is_how_to_declare_shared_memory
 
-#define STYLECLIP_SHARED(type, name, ...)                         \
-  auto& name = ::cuda_host::shared<type __VA_ARGS__>([] {         \
-    static const char key = 0;                                    \
-    return static_cast<const void*>(&key);                        \
+#define STYLECLIP_SHARED(type, name, ...)                 \
+  auto& name = ::cuda_host::shared<type __VA_ARGS__>([] { \
+    static const char key = 0;                            \
+    return static_cast<const void*>(&key);                \
   }())
 #define STYLECLIP_LAUNCH(kernel, blocks, threads, stream, ...) \
   ::cuda_host::launch(blocks, threads, stream, [&] { kernel(__VA_ARGS__); })
@@ -98,7 +98,9 @@ T shuffle(const char* name, unsigned mask, T value, int source, int width, const
 
 }  // namespace cuda_host
 
-inline cudaError_t cudaGetLastError() { return std::exchange(cuda_host::last_error, cudaSuccess); }
+inline cudaError_t cudaGetLastError() {
+  return std::exchange(cuda_host::last_error, cudaSuccess);
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Barriers, shuffles, votes, atomics
@@ -126,7 +128,8 @@ T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32,
 template <cuda_host::Word T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32,
                  std::source_location at = std::source_location::current()) {
-  return cuda_host::shuffle("__shfl_up_sync", mask, value, cuda_host::self().lane() - static_cast<int>(delta), width, at);
+  return cuda_host::shuffle("__shfl_up_sync", mask, value, cuda_host::self().lane() - static_cast<int>(delta), width,
+                            at);
 }
 
 template <cuda_host::Word T>
@@ -136,8 +139,7 @@ T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32,
                             at);
 }
 
-inline unsigned __ballot_sync(unsigned mask, int predicate,
-                              std::source_location at = std::source_location::current()) {
+inline unsigned __ballot_sync(unsigned mask, int predicate, std::source_location at = std::source_location::current()) {
   const cuda_host::WarpValues values = cuda_host::self().meet_warp("__ballot_sync", mask, predicate != 0, at);
   unsigned ballot = 0;
   for (int lane = 0; lane < cuda_host::kWarpSize; ++lane) ballot |= static_cast<unsigned>(values[lane]) << lane;
@@ -162,8 +164,12 @@ T atomicAdd(T* address, std::type_identity_t<T> value) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Arithmetic
 
-inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
-inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline double rsqrt(double x) {
+  return 1.0 / std::sqrt(x);
+}
+inline float rsqrtf(float x) {
+  return 1.0f / std::sqrt(x);
+}
 
 /// Rounded products that no compiler fuses into an addition, whatever its -ffp-contract.
 inline double __dmul_rn(double a, double b) {

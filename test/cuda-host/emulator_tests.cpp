@@ -1,5 +1,6 @@
-// The emulator's own test: it must see what it is there for. A kernel that lacks a barrier gives a wrong result under some
-// seed (under ThreadSanitizer: a race, see main.cpp), a divergent barrier is reported, and the subset computes as CUDA does.
+// The emulator's own test: it must see what it is there for. A kernel that lacks a barrier gives a wrong result under
+// some seed (under ThreadSanitizer: a race, see main.cpp), a divergent barrier is reported, and the subset computes as
+// CUDA does.
 #include "emulator_tests.h"
 
 #include <cmath>
@@ -60,7 +61,9 @@ __global__ void half_a_warp_shuffles(int* out) {
   if (t % 2 == 0) out[t] = __shfl_xor_sync(0xffffffffu, t, 2);
 }
 
-__global__ void part_of_the_mask(int* out) { *out = __shfl_sync(0xffffu, 1, 0); }
+__global__ void part_of_the_mask(int* out) {
+  *out = __shfl_sync(0xffffu, 1, 0);
+}
 
 __global__ void all_shuffles(std::vector<std::vector<double>>* out) {
   const int t = static_cast<int>(threadIdx.x);
@@ -126,7 +129,8 @@ void check_barriers() {
   std::vector<int> out(32);
   check_throws<Error>([&] { STYLECLIP_LAUNCH(half_a_warp_shuffles, 1, 32, nullptr, out.data()); }, "__shfl_xor_sync",
                       "a shuffle that half of the warp skips");
-  check_throws<Error>([&] { STYLECLIP_LAUNCH(part_of_the_mask, 1, 32, nullptr, out.data()); }, "masks", "a part of a mask");
+  check_throws<Error>([&] { STYLECLIP_LAUNCH(part_of_the_mask, 1, 32, nullptr, out.data()); }, "masks",
+                      "a part of a mask");
   check(rotates(true, 1), "a launch after one that failed");
 }
 
@@ -139,13 +143,9 @@ void check_exchange() {
     const int lane = t % 32;
     double ballot = 0;
     for (int other = 0; other < 32; ++other) ballot += (warp + other) % 3 == 0 ? std::ldexp(1.0, other) : 0;
-    const std::vector<double> wanted = {warp + 3.5,
-                                        warp + (lane ^ 5) + 0.5,
-                                        (lane >= 2 ? t - 2 : t) + 0.5,
-                                        (lane < 30 ? t + 2 : t) + 0.5,
-                                        ballot,
-                                        warp == 32 ? 1.0 : 0.0,
-                                        warp == 0 ? 1.0 : 0.0};
+    const std::vector<double> wanted = {
+        warp + 3.5, warp + (lane ^ 5) + 0.5, (lane >= 2 ? t - 2 : t) + 0.5, (lane < 30 ? t + 2 : t) + 0.5,
+        ballot,     warp == 32 ? 1.0 : 0.0,  warp == 0 ? 1.0 : 0.0};
     right = right && out[static_cast<std::size_t>(t)] == wanted;
   }
   check(right, "shuffles and votes give what CUDA's do");
@@ -196,8 +196,8 @@ void check_half_types() {
     const double brain_wanted = half_value(bits, 8, 7);
     widened = widened && (std::isnan(half_wanted) ? std::isnan(half) : half == half_wanted) &&
               (std::isnan(brain_wanted) ? std::isnan(brain) : brain == brain_wanted);
-    narrowed = narrowed && (std::isnan(half) ? std::isnan(__half2float(__float2half(half)))
-                                             : __float2half(half).bits == storage);
+    narrowed = narrowed &&
+               (std::isnan(half) ? std::isnan(__half2float(__float2half(half))) : __float2half(half).bits == storage);
     narrowed = narrowed && (std::isnan(brain) ? std::isnan(__bfloat162float(__float2bfloat16(brain)))
                                               : __float2bfloat16(brain).bits == storage);
     // Half-way to the next value goes to the even one; a float above it goes up.

@@ -1,7 +1,7 @@
-// A block's threads as fibers of the calling thread. They switch only where a thread waits; the next one to go on is drawn
-// from the seed: a warp, then one of its lanes. How long a warp is preferred is drawn for each block, from not at all to
-// until it can go no further, since some races need one warp far ahead of another. Waiting threads that nobody can wake any
-// more are a divergent barrier.
+// A block's threads as fibers of the calling thread. They switch only where a thread waits; the next one to go on is
+// drawn from the seed: a warp, then one of its lanes. How long a warp is preferred is drawn for each block, from not at
+// all to until it can go no further, since some races need one warp far ahead of another. Waiting threads that nobody
+// can wake any more are a divergent barrier.
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -196,6 +196,8 @@ class Fibers final : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> make_fibers(std::uint64_t seed) { return std::make_unique<Fibers>(seed); }
+std::unique_ptr<Engine> make_fibers(std::uint64_t seed) {
+  return std::make_unique<Fibers>(seed);
+}
 
 }  // namespace cuda_host

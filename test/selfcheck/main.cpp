@@ -1,10 +1,10 @@
-// styleclip_selfcheck: does the core compute the right numbers on this machine's devices? Runs every operator's table of
-// cases with every implementation on every device, without Node, models or test data.
+// styleclip_selfcheck: does the core compute the right numbers on this machine's devices? Runs every operator's table
+// of cases with every implementation on every device, without Node, models or test data.
 //
 //     styleclip_selfcheck [--cuda-library <styleclip_cuda.so>] [--json <file>] [--time]
 //
-// Ends with "N passed, N failed"; the status is 0 when none failed. With --cuda-library a machine without a usable GPU is
-// a failure; without it only the CPU is looked at.
+// Ends with "N passed, N failed"; the status is 0 when none failed. With --cuda-library a machine without a usable GPU
+// is a failure; without it only the CPU is looked at.
 #include <filesystem>
 #include <fstream>
 #include <iostream>

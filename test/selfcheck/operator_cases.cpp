@@ -82,7 +82,9 @@ struct Sums {
       : sum(at::zeros({channels, dim}, at::TensorOptions(device).dtype(at::kDouble))),
         magnitude(at::zeros({channels}, at::TensorOptions(device).dtype(at::kDouble))),
         count(at::zeros({channels}, at::TensorOptions(device).dtype(at::kLong))) {}
-  void add(const at::Tensor& plus, const at::Tensor& minus) { accumulate_directions(plus, minus, sum, magnitude, count); }
+  void add(const at::Tensor& plus, const at::Tensor& minus) {
+    accumulate_directions(plus, minus, sum, magnitude, count);
+  }
   at::Tensor sum, magnitude, count;
 };
 
@@ -127,8 +129,8 @@ std::vector<Timing> time_accumulate_directions(const std::string& implementation
     std::int64_t channels, images, dim;
   };
   const bool small = device.is_cpu();
-  const std::vector<Size> sizes = small ? std::vector<Size>{{64, 20, 512}}
-                                        : std::vector<Size>{{4096, 100, 512}, {4096, 1, 512}, {2048, 100, 1024}};
+  const std::vector<Size> sizes =
+      small ? std::vector<Size>{{64, 20, 512}} : std::vector<Size>{{4096, 100, 512}, {4096, 1, 512}, {2048, 100, 1024}};
   std::vector<Timing> timings;
   for (const Size& size : sizes) {
     for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {

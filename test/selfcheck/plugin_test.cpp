@@ -1,5 +1,5 @@
-// styleclip_cuda.so on a machine with or without a GPU: it opens after libtorch_cpu, brings the CUDA implementations, may
-// be closed and opened again, and what needs a device says clearly that there is none.
+// styleclip_cuda.so on a machine with or without a GPU: it opens after libtorch_cpu, brings the CUDA implementations,
+// may be closed and opened again, and what needs a device says clearly that there is none.
 //
 //     styleclip_plugin_test <styleclip_cuda.so>
 #include <ATen/ATen.h>
@@ -37,8 +37,17 @@ void check_error(const Function& function, ErrorCode code, const std::string& pa
   }
 }
 
+std::filesystem::path libtorch_directory() {
+  Dl_info libtorch{};
+  dladdr(reinterpret_cast<const void*>(&at::globalContext), &libtorch);
+  return std::filesystem::canonical(libtorch.dli_fname).parent_path();
+}
+
 void check_opening(const std::string& path) {
   styleclip::register_ops();
+  // The plug-in has no run path: what it needs is there before it, as load_cuda_library sees to with libtorch_cuda.
+  check(dlopen((libtorch_directory() / "libc10_cuda.so").c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr,
+        "libc10_cuda opens");
   check(!has_cuda(), "no CUDA implementation before the library is open");
   for (int round = 0; round < 3; ++round) {
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -61,17 +70,14 @@ void check_cpu_still_works() {
   check(sum[0][1].item<double>() == 1 && magnitude.item<double>() == 2 && count.item<std::int64_t>() == 1,
         "CPU tensors go to the CPU implementation");
   styleclip::force_implementation(kOp, "cuda");
-  check_error([&] { styleclip::accumulate_directions(plus, minus, sum, magnitude, count); }, ErrorCode::Argument, "cuda",
-              "the CUDA implementation forced on CPU tensors");
+  check_error([&] { styleclip::accumulate_directions(plus, minus, sum, magnitude, count); }, ErrorCode::Argument,
+              "cuda", "the CUDA implementation forced on CPU tensors");
   styleclip::force_implementation(kOp, "");
 }
 
 void check_devices(const std::string& path) {
   // libtorch's CUDA half is not there in a build for CI; where it is, there may still be no device.
-  Dl_info libtorch{};
-  dladdr(reinterpret_cast<const void*>(&at::globalContext), &libtorch);
-  const auto cuda_half = std::filesystem::canonical(libtorch.dli_fname).parent_path() / "libtorch_cuda.so";
-  if (!std::filesystem::exists(cuda_half)) {
+  if (!std::filesystem::exists(libtorch_directory() / "libtorch_cuda.so")) {
     check_error([&] { styleclip::load_cuda_library(path); }, ErrorCode::Device, "libtorch_cuda.so",
                 "load_cuda_library without libtorch's CUDA half");
   }
