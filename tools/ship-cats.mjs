@@ -104,22 +104,24 @@ function compare(what, got, wanted) {
 
 /** @param {string} file @param {string} vectors */
 async function checkGenerator(file, vectors) {
-  await using generator = await Generator.load(file, { device: 'cpu' });
+  const generator = await Generator.load(file, { device: 'cpu' });
   const z = await vector(vectors, 'z');
   const latents = Latents.from(Float32Array.from(numbers(z)), z.shape, 'z');
   const w = await generator.mapping(latents);
   compare('mapping', w, await vector(vectors, 'w'));
   const images = await generator.synthesize(await generator.truncate(w, { truncationPsi: 1 }), { as: 'float32' });
   compare('synthesis', { data: images.data, shape: [] }, await vector(vectors, 'images'));
+  await generator.close();
 }
 
 /** @param {string} file @param {string} vectors @param {[method: string, input: string, output: string][]} methods */
 async function checkMethods(file, vectors, methods) {
-  await using module = await Module.load(file, { device: 'cpu', trust: true });
+  const module = await Module.load(file, { device: 'cpu', trust: true });
   for (const [method, input, output] of methods) {
     const [got] = await module.run(method, [await vector(vectors, input)]);
     compare(method, got, await vector(vectors, output));
   }
+  await module.close();
 }
 
 /**
