@@ -12,11 +12,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
-/**
- * @typedef {{ registers: number, spilledBytes: number, sharedBytes: number }} Resources
- * @typedef {Record<string, Record<string, Resources>>} Kernels by kernel, then by target ("sm_90")
- * @typedef {{ nvcc: string, kernels: Kernels }} Table
- */
+/** @typedef {import('./check-cuda-resources.mjs').Kernels} Kernels */
+/** @typedef {import('./check-cuda-resources.mjs').Table} Table */
 
 /**
  * A mangled kernel's name with its template arguments: `accumulate_directions_kernel<float>`.
