@@ -83,6 +83,7 @@ function parse(at, file) {
 
   /** @type {{ offset: number, address: number, length: number }[]} */
   const loads = [];
+  /** @type {Buffer} */
   let dynamic = Buffer.alloc(0);
   for (let i = 0; i < count; i++) {
     const entry = table.subarray(i * size, (i + 1) * size);

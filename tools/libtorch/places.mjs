@@ -10,7 +10,10 @@ import { isAbsolute, join, resolve } from 'node:path';
 export const PINNED_TORCH = '2.13.0';
 
 /** Versions this package builds against, as [major, minor]: the first and the last. */
-export const SUPPORTED_TORCH = Object.freeze({ first: [2, 11], last: [2, 15] });
+export const SUPPORTED_TORCH = Object.freeze({
+  first: /** @type {const} */ ([2, 11]),
+  last: /** @type {const} */ ([2, 15]),
+});
 
 /**
  * The cache directory: `STYLECLIP_CACHE`, else `$XDG_CACHE_HOME/styleclip`, else `~/.cache/styleclip`.

@@ -7,7 +7,7 @@ const EVERY_MS = 10_000;
 
 /** One process has one voice. */
 export class Voice {
-  /** @param {NodeJS.WriteStream} [stream] */
+  /** @param {Pick<NodeJS.WriteStream, "write" | "isTTY" | "columns">} [stream] */
   constructor(stream = process.stderr) {
     this.stream = stream;
     this.last = Date.now();
