@@ -45,4 +45,3 @@ export function fetchLibtorch(options?: FetchOptions): Promise<Installed>;
 
 /** Returns the directory with bin/nvcc. */
 export function fetchCudaCompiler(version: string, options?: FetchOptions): Promise<string>;
-export function sha256Of(file: string): Promise<string>;

@@ -30,9 +30,12 @@ const SMALL = 1 << 22;
  * @property {number} offset of the entry's local header
  */
 
+/** The archive is cut short, or its content does not match its checksums. */
+export class DamagedZip extends Error {}
+
 /** @param {string} file @param {string} why */
 function damaged(file, why) {
-  return new Error(`${file} is not a whole zip archive: ${why}`);
+  return new DamagedZip(`${file} is not a whole zip archive: ${why}`);
 }
 
 /**
