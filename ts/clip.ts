@@ -71,10 +71,10 @@ export class Clip extends Model {
     this.#tokenizer = handle.tokenizer === '' ? undefined : Tokenizer.parse(handle.tokenizer, handle.file);
     this.#info = Object.freeze({
       ...this.commonInfo(),
-      imageSize: this.size('image_size'),
-      embeddingDim: this.size('embedding_dim'),
-      contextLength: this.size('context_length'),
-      vocabularySize: this.size('vocabulary_size'),
+      imageSize: this.size('imageSize'),
+      embeddingDim: this.size('embedding'),
+      contextLength: this.size('contextLength'),
+      vocabularySize: this.size('vocabulary'),
     });
   }
 

@@ -21,8 +21,8 @@ export class Encoder extends Model {
 
   private constructor(handle: NativeModel) {
     super(handle);
-    this.#info = Object.freeze({ ...this.commonInfo(), imageSize: this.size('image_size') });
-    const sha256 = this.described('generator_sha256');
+    this.#info = Object.freeze({ ...this.commonInfo(), imageSize: this.size('imageSize') });
+    const sha256 = this.described('generatorSha256');
     this.#generatorSha256 = typeof sha256 === 'string' ? sha256 : undefined;
   }
 

@@ -69,8 +69,8 @@ export class Generator extends Model {
     this.#info = Object.freeze({
       ...this.commonInfo(),
       imageSize: layers.at(-1)!.resolution,
-      zDim: this.size('z_dim'),
-      wDim: this.size('w_dim'),
+      zDim: this.size('zWidth'),
+      wDim: this.size('styleWidth'),
     });
   }
 

@@ -22,8 +22,8 @@ export class Identity extends Model {
     super(handle);
     this.#info = Object.freeze({
       ...this.commonInfo(),
-      imageSize: this.size('image_size'),
-      embeddingDim: this.size('embedding_dim'),
+      imageSize: this.size('imageSize'),
+      embeddingDim: this.size('embedding'),
     });
   }
 

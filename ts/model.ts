@@ -6,9 +6,9 @@ import { checkBoolean, checkOneOf, checkOptions, checkPath, fail } from './check
 import { checkDevice, defaultDevice } from './configure.js';
 import './dispose.js';
 import { readError } from './files/atomic.js';
-import { isObject, parseJsonObject } from './files/json.js';
+import { parseJsonObject } from './files/json.js';
 import type { NativeAddon, NativeModel, NativeRun } from './native.js';
-import { native } from './runtime.js';
+import { native, openDevices } from './runtime.js';
 import { checkRun, nativeError, runNative } from './signals.js';
 import type { Closeable, ModelInfo, ModelOptions, RunOptions } from './types.js';
 
@@ -30,6 +30,7 @@ export async function loadModel(
   checkRun(given);
   await checkReadable(path);
   const addon = native();
+  await openDevices(device);
   return runNative(
     given,
     () => addon.createCancel(),
@@ -103,11 +104,10 @@ export abstract class Model implements Closeable {
     };
   }
 
-  /** A whole number of the description, looked for in it and in its sections. @internal */
+  /** A whole number of the description; 0 where a foreign archive does not say. @internal */
   protected size(name: string): number {
-    const places = [this.#description, ...Object.values(this.#description).filter(isObject)];
-    const value = places.map((p) => p[name]).find((v) => typeof v === 'number');
-    return typeof value === 'number' ? value : 0;
+    const value = this.#description[name];
+    return Number.isSafeInteger(value) ? (value as number) : 0;
   }
 
   /** A text or list of the description, as it stands there. @internal */

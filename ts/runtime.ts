@@ -1,13 +1,13 @@
 // The native addon, loaded at the first use and never before: importing the package costs nothing and cannot fail.
 
 import { fileURLToPath } from 'node:url';
-import { existsSync } from 'node:fs';
-import { defaultThreads, libtorchOption, settingsUsed } from './configure.js';
-import { loadNative } from './load.js';
+import { defaultThreads, libtorchOption, log, settingsUsed } from './configure.js';
+import { cudaLibrary, loadNative } from './load.js';
 import type { NativeAddon } from './native.js';
 import { nativeError } from './signals.js';
 
 let addon: NativeAddon | undefined;
+let found: Promise<string[]> | undefined;
 
 /** The addon. Throws `LIBTORCH_NOT_FOUND`, `LIBTORCH_VERSION`, `ADDON_NOT_FOUND`, `PLATFORM` or `ALREADY_LOADED`. */
 export function native(): NativeAddon {
@@ -35,12 +35,27 @@ export function versions(): NativeAddon['versions'] {
   return { ...native().versions };
 }
 
-/** Devices usable now: `['cpu']`, or `['cpu', 'cuda:0', …]`. Loads the native part. */
+/**
+ * Devices usable now: `['cpu']`, or `['cpu', 'cuda:0', …]`. Loads the native part, and opens the CUDA plug-in where it was
+ * built; `DEVICE` when that is there and cannot be opened.
+ */
 export async function devices(): Promise<string[]> {
-  const cuda = packageFile('build/Release/styleclip_cuda.so');
+  const loaded = native();
+  found ??= loaded.devices(cudaLibrary() ?? '');
   try {
-    return await native().devices(existsSync(cuda) ? cuda : '');
+    return [...(await found)];
   } catch (e) {
+    found = undefined;
     throw nativeError(e);
   }
+}
+
+/** Opens the CUDA plug-in, where there is one, before a model is loaded that may go to a GPU. */
+export async function openDevices(device: string): Promise<void> {
+  if (device === 'cpu' || cudaLibrary() === undefined) return;
+  if (device !== 'auto') await devices();
+  else
+    await devices().catch((e: unknown) =>
+      log('warn', `CUDA is not used: ${e instanceof Error ? e.message : String(e)}`),
+    );
 }

@@ -36,8 +36,36 @@ const LIGATURES: Readonly<Record<string, string>> = {
 
 /** A text as CLIP's tokenizer wants it. */
 export function cleanText(text: string): string {
-  const unescaped = decodeHTML(decodeHTML(fixText(text)));
+  const unescaped = unescapeHtml(unescapeHtml(fixText(text)));
   return unescaped.replace(SPACES, ' ').replace(/^ | $/g, '').toLowerCase();
+}
+
+/** Python's html.unescape, which the released code calls: one pass, and references to no character give none. */
+function unescapeHtml(text: string): string {
+  return text.replace(
+    /&(?:#(?:[xX]([0-9a-fA-F]+)|(\d+));?|[^\t\n\f <&#;]{1,32};?)/g,
+    (all, hex?: string, decimal?: string) => {
+      if (hex === undefined && decimal === undefined) return decodeHTML(all);
+      const code = hex === undefined ? Number(decimal) : parseInt(hex, 16);
+      if (code === 0x0d) return '\r';
+      if (code >= 0x80 && code <= 0x9f) return windows1252(code);
+      if (code === 0 || (code >= 0xd800 && code <= 0xdfff) || code > 0x10ffff) return '\ufffd';
+      const control = code < 0x20 && code !== 0x09 && code !== 0x0a && code !== 0x0c;
+      const nothing = control || code === 0x7f || (code >= 0xfdd0 && code <= 0xfdef) || (code & 0xfffe) === 0xfffe;
+      return nothing ? '' : String.fromCodePoint(code);
+    },
+  );
+}
+
+/**
+ * Windows-1252 from 0x80 on; its five unused places stay control codes. A table, since TextDecoder('windows-1252') of
+ * Node 20 decodes Latin-1.
+ */
+const WINDOWS_1252 = '€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ';
+
+/** What a C1 control code, 0x80..0x9f, was meant to be: the character of Windows-1252 with that number. */
+function windows1252(code: number): string {
+  return WINDOWS_1252[code - 0x80]!;
 }
 
 /** ftfy.fix_text without the repair of wrongly decoded text. */
@@ -46,6 +74,8 @@ function fixText(text: string): string {
     text
       // remove_terminal_escapes
       .replace(/\x1b\[[\d;]*m/g, '')
+      // fix_c1_controls
+      .replace(/[\x80-\x9f]/g, (c) => windows1252(c.charCodeAt(0)))
       // fix_latin_ligatures
       .replace(/[ĳĲŉﬀ-ﬆǄ-ǌǱ-ǳ]/g, (c) => LIGATURES[c] ?? c)
       // fix_character_width: full- and half-width forms and the ideographic space, as NFKC has them
@@ -54,7 +84,7 @@ function fixText(text: string): string {
       .replace(/[\u02bc\u2018-\u201b]/g, "'")
       .replace(/[\u201c-\u201f]/g, '"')
       // fix_line_breaks
-      .replace(/\r\n|[\r\u2028\u2029\u0085]/g, '\n')
+      .replace(/\r\n|[\r\u2028\u2029]/g, '\n')
       // fix_surrogates: pairs are whole in a JavaScript string; halves become U+FFFD
       .replace(/\p{Cs}/gu, '\ufffd')
       // remove_control_chars
