@@ -129,19 +129,21 @@ async function checkOpens(checks: Check[], work: boolean): Promise<string[]> {
   const program = fileURLToPath(new URL('./probe.js', import.meta.url));
   const args = [program, ...(work ? ['--work'] : []), ...(option === undefined ? [] : [option])];
   const { report, ended } = await runProbe(args);
-  const name = 'opens';
-  if (report?.error) {
-    checks.push({ name, ok: false, value: report.error.message, remedy: report.error.remedy });
-  } else if (report?.versions) {
+  if (report?.versions) {
     const { torch, builtTorch } = report.versions;
-    checks.push({ name, ok: true, value: `libtorch ${torch}, built with ${builtTorch}` });
-  } else {
-    const remedy = 'Run `npx styleclip setup`; if that does not help, report this with the whole output of doctor.';
-    checks.push({ name, ok: false, value: `the process that opened libtorch ${ended}`, remedy });
+    checks.push({ name: 'opens', ok: true, value: `libtorch ${torch}, built with ${builtTorch}` });
   }
   if (report?.devices) checks.push({ name: 'devices', ok: true, value: report.devices.join(', ') });
   if (report?.milliseconds !== undefined) {
     checks.push({ name: 'runs a small model', ok: true, value: `${report.milliseconds.toFixed(0)} ms` });
+  }
+  if (report?.error) {
+    const { stage, message, remedy } = report.error;
+    checks.push({ name: stage, ok: false, value: message, remedy });
+  }
+  if (report === undefined) {
+    const remedy = 'Run `npx styleclip setup`; if that does not help, report this with the whole output of doctor.';
+    checks.push({ name: 'opens', ok: false, value: `the process that opened libtorch ${ended}`, remedy });
   }
   return report?.devices ?? [];
 }

@@ -18,7 +18,8 @@ export interface ProbeReport {
   devices?: string[];
   /** Milliseconds for making, loading and running the small generator. */
   milliseconds?: number;
-  error?: { code: string; message: string; remedy: string };
+  /** What failed, and how. */
+  error?: { stage: 'opens' | 'devices' | 'runs a small model'; code: string; message: string; remedy: string };
 }
 
 /** Builds, loads and runs the smallest generator there is. */
@@ -27,7 +28,7 @@ async function work(): Promise<number> {
   const directory = await mkdtemp(join(tmpdir(), 'styleclip-doctor-'));
   try {
     const file = join(directory, 'small.pt');
-    const config = { image_size: 8, channels: [8, 8], style_width: 8, mapping_layers: 1 };
+    const config = { imageSize: 8, channelMax: 8, styleWidth: 8, zWidth: 8, mappingLayers: 1 };
     await makeArchive(file, { kind: 'stylegan2', config });
     await using generator = await Generator.load(file, { device: 'cpu' });
     const latents = await generator.sample({ count: 1, seed: 0 });
@@ -41,15 +42,19 @@ async function work(): Promise<number> {
 
 async function probe(args: readonly string[]): Promise<ProbeReport> {
   const report: ProbeReport = {};
+  let stage: NonNullable<ProbeReport['error']>['stage'] = 'opens';
   try {
     const libtorch = args.find((arg) => !arg.startsWith('--'));
     if (libtorch !== undefined) configure({ libtorch });
     report.versions = versions();
+    stage = 'devices';
     report.devices = await devices();
+    stage = 'runs a small model';
     if (args.includes('--work')) report.milliseconds = await work();
   } catch (error) {
     const known = StyleClipError.is(error);
     report.error = {
+      stage,
       code: known ? error.code : 'ERR_STYLECLIP_INTERNAL',
       message: error instanceof Error ? error.message : String(error),
       remedy: known ? error.remedy : '',
