@@ -11,7 +11,6 @@
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/randn.h>
 
-#include <cstdlib>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -66,9 +65,11 @@ Napi::Value test_failure(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void export_test_hooks(Napi::Env /*env*/, Napi::Object exports) {
-  const char* const wanted = std::getenv("STYLECLIP_TEST_HOOKS");
-  if (wanted == nullptr || std::string_view(wanted) != "1") return;
+void export_test_hooks(Napi::Env env, Napi::Object exports) {
+  // JavaScript's view of the variables: a worker has its own.
+  const auto process = env.Global().Get("process").As<Napi::Object>();
+  const Napi::Value wanted = process.Get("env").As<Napi::Object>().Get("STYLECLIP_TEST_HOOKS");
+  if (!wanted.IsString() || wanted.As<Napi::String>().Utf8Value() != "1") return;
   add_asynchronous<test_job>(exports, "testJob");
   add_asynchronous<test_failure>(exports, "testFailure");
 }

@@ -1,0 +1,298 @@
+/*
+ * The raw interface under wrong arguments. Nothing that JavaScript can pass may crash the process: every function, every
+ * argument and every property is replaced in turn by values of wrong types, ranges and shapes, and each time the call has
+ * to fail with one of the package's codes or to work.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import anyTest, { type TestFn } from 'ava';
+import type { NativeAddon, NativeModel } from '../dist/native.js';
+import { type NativeError, rejection, testAddon } from './helpers/addon.js';
+import { loadNativeModel, makeNative, type NativeKind, ramp, tensor } from './helpers/native-models.js';
+
+const KINDS: readonly NativeKind[] = ['generator', 'clip', 'identity', 'encoder'];
+const test = anyTest as TestFn<{ folder: string; models: Record<NativeKind, NativeModel> }>;
+const addon = testAddon();
+
+test.before(async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'styleclip-binding-'));
+  const models: Partial<Record<NativeKind, NativeModel>> = {};
+  for (const kind of KINDS) models[kind] = await loadNativeModel(addon, await makeNative(addon, folder, kind), kind);
+  t.context = { folder, models: models as Record<NativeKind, NativeModel> };
+});
+
+test.after.always(async (t) => {
+  for (const model of Object.values(t.context.models)) await model.close();
+  await rm(t.context.folder, { recursive: true, force: true });
+});
+
+type Loose = (...args: unknown[]) => unknown;
+
+/** A call that works, for every function of the interface but `drain`, which ends the environment's calls for good. */
+function validCalls(
+  folder: string,
+  models: Record<NativeKind, NativeModel>,
+): Partial<Record<keyof NativeAddon, unknown[]>> {
+  const { generator, clip, identity, encoder } = models;
+  const { total } = generator.layout!;
+  const sampling = { seed: 1n, truncationPsi: 0.7, truncationCutoff: -1 };
+  const tokens = (first: number): unknown => tensor(Int32Array.from([30, first, 31, 0, 0, 0, 0, 0]), 1, 8);
+  const pictures = tensor(
+    Uint8Array.from({ length: 768 }, (_, i) => i % 256),
+    1,
+    16,
+    16,
+    3,
+  );
+  const statistics = { mean: new Float32Array(total).fill(1), sigma: new Float32Array(total).fill(0.1), samples: 10 };
+  return {
+    configure: [{ threads: 1 }],
+    devices: [''],
+    createCancel: [],
+    pending: [],
+    describe: [generator.file],
+    make: [
+      {
+        kind: 'stylegan2',
+        config: JSON.stringify({ image_size: 8, channels: [4, 4], z_width: 4, style_width: 4, mapping_layers: 1 }),
+        weights: '',
+        seed: 1n,
+        storageDtype: 'float32',
+        licence: 'CC0-1.0',
+        tokenizer: '',
+        file: join(folder, 'made.pt'),
+      },
+      {},
+    ],
+    load: [generator.file, { kind: 'generator', device: 'cpu', dtype: 'float32', trust: false }, {}],
+    runMethod: [generator, 'mapping', [ramp(2, 16)], {}],
+    sample: [generator, { ...sampling, count: 2, first: 0, space: 's' }, {}],
+    mapping: [generator, ramp(2, 16), {}],
+    truncate: [generator, ramp(2, 16), { truncationPsi: 0.5, truncationCutoff: 2 }, {}],
+    styles: [generator, ramp(1, generator.layout!.rows, 16), {}],
+    synthesize: [generator, ramp(2, total), { noise: 'const', noiseSeed: 0n, batch: 1, as: 'uint8' }, {}],
+    statistics: [generator, { ...sampling, samples: 8 }, {}],
+    edit: [
+      generator,
+      ramp(1, total),
+      new Float32Array(total),
+      { alpha: Float64Array.of(0, 1), batch: 1, noise: 'const', as: 'float32' },
+      {},
+    ],
+    encodeText: [clip, tokens(3), {}],
+    encodeImage: [clip, pictures, { preprocess: 'float', batch: 1 }, {}],
+    textDirection: [clip, tokens(3), tokens(5), {}],
+    embed: [identity, pictures, {}],
+    encode: [encoder, pictures, {}],
+    sweep: [
+      generator,
+      clip,
+      statistics,
+      {
+        ...sampling,
+        images: 1,
+        sigmas: 5,
+        perturb: 'absolute',
+        layers: ['b4.conv1'],
+        preprocess: 'float',
+        noise: 'const',
+        batch: 4,
+        memoryBytes: 0,
+      },
+      {},
+    ],
+    globalDirection: [
+      {
+        rows: tensor(Float32Array.of(1, 0, 0, 1), 2, 2),
+        channels: Int32Array.of(0, 1),
+        concentration: Float32Array.of(1, 1),
+        sigma: Float32Array.of(1, 1),
+      },
+      Float32Array.of(0.6, 0.8),
+      {
+        beta: 0.1,
+        channels: 0,
+        automaticChannels: 20,
+        measure: 'cosine',
+        scaleBySigma: true,
+        normaliseLargest: true,
+      },
+    ],
+  };
+}
+
+function transferred(): Float32Array {
+  const array = new Float32Array(32);
+  structuredClone(array, { transfer: [array.buffer] });
+  return array;
+}
+
+/** Values that are wrong nearly everywhere. A fresh list each time: some are used up. */
+function wrongValues(models: Record<NativeKind, NativeModel>): unknown[] {
+  const thrower = {
+    get data(): never {
+      throw new RangeError('from a getter');
+    },
+    shape: [1],
+  };
+  return [
+    undefined,
+    null,
+    true,
+    NaN,
+    -1,
+    0.5,
+    1e300,
+    -Infinity,
+    2 ** 53,
+    '',
+    'nonsense',
+    'a\0b',
+    '\ud800',
+    -1n,
+    2n ** 64n,
+    Symbol('s'),
+    () => 1,
+    {},
+    Object.create(null),
+    thrower,
+    new Proxy({}, { get: () => ({}) }),
+    [],
+    [1, 2],
+    ['nonsense'],
+    [null],
+    new Array(2 ** 32 - 1),
+    new Float32Array(0),
+    new Float32Array(3),
+    new Float64Array(3).fill(NaN),
+    new BigUint64Array(2),
+    new Uint8ClampedArray(4),
+    new DataView(new ArrayBuffer(8)),
+    new ArrayBuffer(8),
+    new Float32Array(new SharedArrayBuffer(128)),
+    transferred(),
+    tensor(new Float32Array(4), 2, 3),
+    tensor(new Float32Array(0), 0, 5),
+    tensor(new Float32Array(4), -2, -2),
+    tensor(new Float32Array(4), 2 ** 32, 2 ** 32),
+    tensor(new Float32Array(4), NaN),
+    tensor(new Float32Array(6).fill(NaN), 2, 3),
+    tensor(new Float32Array(1), ...new Array<number>(40).fill(1)),
+    tensor(transferred(), 32),
+    tensor(new Float32Array(new SharedArrayBuffer(128)), 32),
+    tensor(new BigInt64Array(16), 1, 16),
+    tensor(new Uint16Array(32), 2, 16),
+    tensor(new Uint8Array(768), 1, 16, 16, 3),
+    tensor(Int32Array.from([30, -7, 1e9, 0, 0, 0, 0, 0]), 1, 8),
+    { data: new Float32Array(1), shape: { length: 1 } },
+    addon.createCancel(),
+    Object.create(addon.createCancel()),
+    ...Object.values(models),
+    Object.create(models.generator),
+  ];
+}
+
+/** Codes that are no answer to wrong arguments: they say that libtorch was reached with them. */
+const BUGS = new Set(['ERR_STYLECLIP_INTERNAL']);
+
+/** undefined when the call worked or failed as it should, else what is wrong with it. */
+async function complaint(call: Loose, args: unknown[]): Promise<string | undefined> {
+  let error: NativeError;
+  try {
+    const result: unknown = await call(...args);
+    // A load that worked after all must not stay loaded.
+    if (result !== null && typeof result === 'object' && 'close' in result) await (result as NativeModel).close();
+    return undefined;
+  } catch (e) {
+    error = e as NativeError;
+  }
+  if (error instanceof RangeError && error.message === 'from a getter') return undefined;
+  if (error.code === 'ABORTED') return undefined;
+  if (typeof error.code !== 'string' || !error.code.startsWith('ERR_STYLECLIP_')) return `no code: ${error.stack}`;
+  if (BUGS.has(error.code)) return `${error.code}: ${error.message}: ${error.causeText.split('\n')[0]}`;
+  if (typeof error.remedy !== 'string' || error.remedy === '') return `no remedy: ${error.message}`;
+  return undefined;
+}
+
+/** The argument lists that differ from a valid one in one argument or one property of an argument. */
+function* mutations(valid: unknown[], models: Record<NativeKind, NativeModel>): Generator<[string, unknown[]]> {
+  for (let count = 0; count < valid.length; count += 1) yield [`${count} arguments`, valid.slice(0, count)];
+  for (let position = 0; position < valid.length; position += 1) {
+    const wrong = wrongValues(models);
+    for (const [i, value] of wrong.entries()) yield [`argument ${position}, value ${i}`, valid.with(position, value)];
+    const argument = valid[position];
+    if (typeof argument !== 'object' || argument === null || Object.getPrototypeOf(argument) !== Object.prototype)
+      continue;
+    for (const key of Object.keys(argument)) {
+      for (const [i, value] of wrongValues(models).entries()) {
+        yield [`argument ${position}.${key}, value ${i}`, valid.with(position, { ...argument, [key]: value })];
+      }
+    }
+  }
+}
+
+const NAMES = Object.keys(addon).filter((name) => !['versions', 'drain', 'testJob', 'testFailure'].includes(name));
+
+test('the table below covers the whole interface', (t) => {
+  t.deepEqual(Object.keys(validCalls(t.context.folder, t.context.models)).sort(), [...NAMES].sort());
+});
+
+for (const name of NAMES as (keyof NativeAddon)[]) {
+  test.serial(`wrong arguments: ${name}`, async (t) => {
+    const { folder, models } = t.context;
+    const call = addon[name] as Loose;
+    const valid = validCalls(folder, models)[name]!;
+    t.is(await complaint(async (...args) => call(...args), valid), undefined, 'the valid call');
+    await t.notThrowsAsync(async () => call(...valid), 'the valid call');
+    let tried = 0;
+    const complaints: string[] = [];
+    for (const [what, args] of mutations(valid, models)) {
+      const found = await complaint(call, args);
+      if (found !== undefined) complaints.push(`${what}: ${found}`);
+      tried += 1;
+    }
+    t.deepEqual(complaints, []);
+    t.log(`${tried} calls`);
+  });
+}
+
+test('methods and constructors of the native classes refuse foreign objects', async (t) => {
+  const { generator } = t.context.models;
+  const cancel = addon.createCancel();
+  const Model = (generator as unknown as { constructor: new (...args: unknown[]) => unknown }).constructor;
+  t.throws(() => new Model());
+  t.throws(() => new Model({}));
+  const close = Object.getPrototypeOf(generator) as { close: () => Promise<void> };
+  t.throws(() => close.close.call({} as NativeModel));
+  t.throws(() => close.close.call(cancel as unknown as NativeModel));
+  t.throws(() => cancel.abort.call(generator as never));
+  t.throws(() => Reflect.get(close, 'file', {}) as unknown);
+  t.is(
+    (await rejection(addon.mapping(cancel as unknown as NativeModel, ramp(1, 16), {}))).code,
+    'ERR_STYLECLIP_ARGUMENT',
+  );
+  t.is((await rejection(addon.mapping(t.context.models.clip, ramp(1, 16), {}))).code, 'ERR_STYLECLIP_MODEL_KIND');
+});
+
+test('views are read at their own offset, and inputs are copied before a call returns', async (t) => {
+  const { generator } = t.context.models;
+  const z = ramp(2, 16);
+  const expected = await addon.mapping(generator, z, {});
+  const wide = new Float32Array(7 + 32 + 9).fill(1e6);
+  wide.set(z.data, 7);
+  const view = wide.subarray(7, 39);
+  const call = addon.mapping(generator, { data: view, shape: [2, 16] }, {});
+  view.fill(NaN);
+  t.deepEqual(await call, expected);
+});
+
+test('results are owned copies of the right type', async (t) => {
+  const { generator } = t.context.models;
+  const [w] = await addon.runMethod(generator, 'mapping', [ramp(2, 16)], {});
+  t.deepEqual(w, await addon.mapping(generator, ramp(2, 16), {}));
+  t.true(w!.data.buffer instanceof ArrayBuffer);
+  t.is(w!.data.byteOffset, 0);
+  const again = structuredClone(w!.data, { transfer: [w!.data.buffer as ArrayBuffer] });
+  t.is(again.length, 2 * 16);
+});
