@@ -256,7 +256,13 @@ function capture(command, args, env) {
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
+    // A download must not go on when the one who wanted it has left.
+    const stop = () => child.kill();
+    process.once('exit', stop);
     child.on('error', (error) => done({ status: null, stdout, stderr: `${stderr}${error.message}` }));
-    child.on('close', (status) => done({ status, stdout, stderr }));
+    child.on('close', (status) => {
+      process.off('exit', stop);
+      done({ status, stdout, stderr });
+    });
   });
 }
