@@ -63,19 +63,35 @@ void LoadedModel::release() {
   if (model_ != nullptr) thread.discard(std::move(model_));
 }
 
+template <Napi::Value (ModelObject::*member)(Napi::Env) const>
+Napi::ClassPropertyDescriptor<ModelObject> ModelObject::property(const char* name) {
+  napi_property_descriptor descriptor{};
+  descriptor.utf8name = name;
+  descriptor.attributes = napi_enumerable;
+  descriptor.getter = [](napi_env env, napi_callback_info info) -> napi_value {
+    try {
+      return (from(Napi::CallbackInfo(env, info).This()).*member)(env);
+    } catch (...) {
+      current_error(env, "read a property").ThrowAsJavaScriptException();
+      return nullptr;
+    }
+  };
+  return descriptor;
+}
+
 Napi::Function ModelObject::define(Napi::Env env) {
   return DefineClass(env, "NativeModel",
                      {
-                         InstanceAccessor<&ModelObject::text<&LoadedModel::kind>>("kind"),
-                         InstanceAccessor<&ModelObject::text<&LoadedModel::description>>("description"),
-                         InstanceAccessor<&ModelObject::text<&LoadedModel::tokenizer>>("tokenizer"),
-                         InstanceAccessor<&ModelObject::text<&LoadedModel::file>>("file"),
-                         InstanceAccessor<&ModelObject::text<&LoadedModel::sha256>>("sha256"),
-                         InstanceAccessor<&ModelObject::text<&LoadedModel::device>>("device"),
-                         InstanceAccessor<&ModelObject::text<&LoadedModel::dtype>>("dtype"),
-                         InstanceAccessor<&ModelObject::memory_bytes>("memoryBytes"),
-                         InstanceAccessor<&ModelObject::closed>("closed"),
-                         InstanceAccessor<&ModelObject::layout>("layout"),
+                         property<&ModelObject::text<&LoadedModel::kind>>("kind"),
+                         property<&ModelObject::text<&LoadedModel::description>>("description"),
+                         property<&ModelObject::text<&LoadedModel::tokenizer>>("tokenizer"),
+                         property<&ModelObject::text<&LoadedModel::file>>("file"),
+                         property<&ModelObject::text<&LoadedModel::sha256>>("sha256"),
+                         property<&ModelObject::text<&LoadedModel::device>>("device"),
+                         property<&ModelObject::text<&LoadedModel::dtype>>("dtype"),
+                         property<&ModelObject::memory_bytes>("memoryBytes"),
+                         property<&ModelObject::closed>("closed"),
+                         property<&ModelObject::layout>("layout"),
                          InstanceMethod<&ModelObject::close>("close"),
                      });
 }
@@ -97,11 +113,15 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Mode
   account(info.Env(), *model_, model_->memory_bytes);
 }
 
-std::shared_ptr<LoadedModel> ModelObject::open(const Napi::Value& value, const char* kind) {
+ModelObject& ModelObject::from(const Napi::Value& value) {
   if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) {
     refuse(ErrorCode::Argument, "model must come from load()", "Pass what load() returned, in the same thread.");
   }
-  const std::shared_ptr<LoadedModel>& model = Unwrap(value.As<Napi::Object>())->model_;
+  return *Unwrap(value.As<Napi::Object>());
+}
+
+std::shared_ptr<LoadedModel> ModelObject::open(const Napi::Value& value, const char* kind) {
+  const std::shared_ptr<LoadedModel>& model = from(value).model_;
   if (model->closed) refuse(ErrorCode::Closed, model->file + " was closed", "Load it again.");
   if (kind != nullptr && model->kind != kind) {
     refuse(ErrorCode::ModelKind, model->file + " was loaded as '" + model->kind + "', not as '" + kind + "'",
@@ -114,16 +134,14 @@ void ModelObject::Finalize(Napi::BasicEnv env) {
   if (model_ != nullptr) account(env, *model_, 0);
 }
 
-Napi::Value ModelObject::memory_bytes(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(model_->accounted));
+Napi::Value ModelObject::memory_bytes(Napi::Env env) const {
+  return Napi::Number::New(env, static_cast<double>(model_->accounted));
 }
 
-Napi::Value ModelObject::closed(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), model_->closed);
-}
+Napi::Value ModelObject::closed(Napi::Env env) const { return Napi::Boolean::New(env, model_->closed); }
 
-Napi::Value ModelObject::layout(const Napi::CallbackInfo& info) {
-  return model_->layout ? write_layout(info.Env(), *model_->layout) : info.Env().Undefined();
+Napi::Value ModelObject::layout(Napi::Env env) const {
+  return model_->layout ? write_layout(env, *model_->layout) : env.Undefined();
 }
 
 Napi::Value ModelObject::close(const Napi::CallbackInfo& info) {

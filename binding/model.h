@@ -63,14 +63,22 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   void Finalize(Napi::BasicEnv env);
 
  private:
+  /// Throws Argument for anything but a NativeModel.
+  static ModelObject& from(const Napi::Value& value);
+
   template <const std::string LoadedModel::*field>
-  Napi::Value text(const Napi::CallbackInfo& info) {
-    return Napi::String::New(info.Env(), (*model_).*field);
+  Napi::Value text(Napi::Env env) const {
+    return Napi::String::New(env, (*model_).*field);
   }
-  Napi::Value memory_bytes(const Napi::CallbackInfo& info);
-  Napi::Value closed(const Napi::CallbackInfo& info);
-  Napi::Value layout(const Napi::CallbackInfo& info);
+  Napi::Value memory_bytes(Napi::Env env) const;
+  Napi::Value closed(Napi::Env env) const;
+  Napi::Value layout(Napi::Env env) const;
   Napi::Value close(const Napi::CallbackInfo& info);
+
+  /// A property. Node-API binds methods to objects of their class, but not getters: one can be run on any object
+  /// (Reflect.get), so the receiver is checked before its memory is read as ours.
+  template <Napi::Value (ModelObject::*member)(Napi::Env) const>
+  static Napi::ClassPropertyDescriptor<ModelObject> property(const char* name);
 
   std::shared_ptr<LoadedModel> model_;
 };

@@ -23,6 +23,7 @@ test.before(async (t) => {
 });
 
 test.after.always(async (t) => {
+  if (!t.context.folder) return;
   for (const model of Object.values(t.context.models)) await model.close();
   await rm(t.context.folder, { recursive: true, force: true });
 });
@@ -55,7 +56,7 @@ function validCalls(
     make: [
       {
         kind: 'stylegan2',
-        config: JSON.stringify({ image_size: 8, channels: [4, 4], z_width: 4, style_width: 4, mapping_layers: 1 }),
+        config: JSON.stringify({ imageSize: 8, channels: [4, 4], zWidth: 4, styleWidth: 4, mappingLayers: 1 }),
         weights: '',
         seed: 1n,
         storageDtype: 'float32',
@@ -267,7 +268,11 @@ test('methods and constructors of the native classes refuse foreign objects', as
   t.throws(() => close.close.call({} as NativeModel));
   t.throws(() => close.close.call(cancel as unknown as NativeModel));
   t.throws(() => cancel.abort.call(generator as never));
-  t.throws(() => Reflect.get(close, 'file', {}) as unknown);
+  for (const property of ['kind', 'file', 'closed', 'memoryBytes', 'layout']) {
+    for (const receiver of [{}, cancel, Object.create(generator) as object]) {
+      t.throws(() => Reflect.get(close, property, receiver) as unknown, { code: 'ERR_STYLECLIP_ARGUMENT' });
+    }
+  }
   t.is(
     (await rejection(addon.mapping(cancel as unknown as NativeModel, ramp(1, 16), {}))).code,
     'ERR_STYLECLIP_ARGUMENT',

@@ -47,40 +47,43 @@ test.serial('every kind of native exception becomes a plain error with code, rem
   }
 });
 
-test.serial('progress is coalesced, in order, ends at the total, and never comes after the promise settled', async (t) => {
-  const iterations = 60;
-  const seen: NativeProgress[] = [];
-  let settled = false;
-  let late = false;
-  await addon.testJob(
-    { iterations, size: 32 },
-    {
-      onProgress: (progress) => {
-        late ||= settled;
-        seen.push(progress);
-        if (seen.length > 1) return;
-        // Many reports fall into this pause; the newest one is kept.
-        const until = performance.now() + 300;
-        while (performance.now() < until);
+test.serial(
+  'progress is coalesced, in order, ends at the total, and never comes after the promise settled',
+  async (t) => {
+    const iterations = 60;
+    const seen: NativeProgress[] = [];
+    let settled = false;
+    let late = false;
+    await addon.testJob(
+      { iterations, size: 32 },
+      {
+        onProgress: (progress) => {
+          late ||= settled;
+          seen.push(progress);
+          if (seen.length > 1) return;
+          // Many reports fall into this pause; the newest one is kept.
+          const until = performance.now() + 300;
+          while (performance.now() < until);
+        },
       },
-    },
-  );
-  settled = true;
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  t.false(late);
-  const done = seen.map((progress) => progress.done);
-  t.deepEqual(
-    done,
-    [...done].sort((a, b) => a - b),
-  );
-  t.is(done.at(-1), iterations);
-  t.true(done[1]! - done[0]! > 2, `the first reports were ${done[0]} and ${done[1]}`);
-  for (const progress of seen) {
-    t.is(progress.total, iterations);
-    t.is(progress.unit, 'iterations');
-    t.true(progress.rate > 0);
-  }
-});
+    );
+    settled = true;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    t.false(late);
+    const done = seen.map((progress) => progress.done);
+    t.deepEqual(
+      done,
+      [...done].sort((a, b) => a - b),
+    );
+    t.is(done.at(-1), iterations);
+    t.true(done[1]! - done[0]! > 2, `the first reports were ${done[0]} and ${done[1]}`);
+    for (const progress of seen) {
+      t.is(progress.total, iterations);
+      t.is(progress.unit, 'iterations');
+      t.true(progress.rate > 0);
+    }
+  },
+);
 
 test.serial('what onProgress throws stops the call, which rejects with it', async (t) => {
   for (const thrown of [new Error('mine'), 'a string', undefined]) {
