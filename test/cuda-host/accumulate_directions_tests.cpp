@@ -121,14 +121,15 @@ void check_case(const Case& which, int seeds) {
   Results first;
   for (int seed = 1; seed <= seeds; ++seed) {
     cuda_host::options().seed = static_cast<std::uint64_t>(seed);
-    const std::string label = name(which) + ", seed " + std::to_string(seed);
+    const std::string label = name(which).append(", seed ").append(std::to_string(seed));
     const Results results = run(which, inputs);
     const std::string fault = cases::compare(which, inputs, results, 0x1p-53);
-    check(fault.empty(), label + ": " + fault);
+    check(fault.empty(), std::string(label).append(": ").append(fault));
     if (seed == 1) {
       first = results;
     } else {
-      check(same_bits(results.sum, first.sum) && same_bits(results.magnitude, first.magnitude), label + ": other bits");
+      check(same_bits(results.sum, first.sum) && same_bits(results.magnitude, first.magnitude),
+            std::string(label).append(": other bits"));
     }
   }
 }

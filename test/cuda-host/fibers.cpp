@@ -77,6 +77,7 @@ class Fibers final : public Engine {
       make_runnable(rank);
     }
     int finished = 0;
+    starting = this;
     while (runnable_count_ > 0 && failure_ == nullptr) {
       current_ = choose();
       set_self(&block.thread(current_));
@@ -98,10 +99,7 @@ class Fibers final : public Engine {
   }
 
  private:
-  static void start(unsigned high, unsigned low) {
-    const auto address = static_cast<std::uint64_t>(high) << 32 | low;
-    reinterpret_cast<Fibers*>(static_cast<std::uintptr_t>(address))->body();
-  }
+  static void start() { starting->body(); }
 
   void body() {
     entered(nullptr);
@@ -141,9 +139,7 @@ class Fibers final : public Engine {
     context.uc_stack.ss_sp = stack->bottom();
     context.uc_stack.ss_size = kStackBytes;
     context.uc_link = nullptr;
-    const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this));
-    makecontext(&context, reinterpret_cast<void (*)()>(&Fibers::start), 2, static_cast<unsigned>(address >> 32),
-                static_cast<unsigned>(address));
+    makecontext(&context, &Fibers::start, 0);
   }
 
   /// Scheduler to fiber.
@@ -176,6 +172,8 @@ class Fibers final : public Engine {
     static_cast<void>(fake_stack);
 #endif
   }
+
+  inline static thread_local Fibers* starting = nullptr;  // whose fibers this thread runs
 
   Shuffler shuffler_;
   Block* block_ = nullptr;

@@ -22,7 +22,7 @@ class Threads final : public Engine {
         set_self(&block.thread(rank));
         try {
           kernel();
-        } catch (const Cancelled&) {
+        } catch (const Cancelled&) {  // NOLINT(bugprone-empty-catch): the failure behind it is kept
         } catch (...) {
           fail(std::current_exception());
         }
