@@ -118,7 +118,7 @@ Napi::Value synthesize(const Napi::CallbackInfo& info) {
             const at::Tensor styles = s.view();
             PictureStore store(styles.size(0), generator.image_size(), type);
             in_batches(run, "synthesis", styles.size(0), batch, "images", [&](std::int64_t from, std::int64_t count) {
-              store.put(from, generator.synthesis(styles.narrow(0, from, count), noise, noise_seed));
+              store.put(from, generator.synthesis(styles.narrow(0, from, count), noise, noise_seed, from));
             });
             return store.take();
           },

@@ -68,6 +68,8 @@ class Model {
   const std::string& dtype() const;
   const std::string& sha256() const;  // of the archive file
   std::int64_t memory_bytes() const;  // parameters and buffers
+  /// Parameters and buffers under the field's names; the model's own tensors, not copies.
+  std::map<std::string, at::Tensor> tensors() const;
   /// Runs any method of the archive on tensors; tensors out (a list or tuple is flattened).
   std::vector<at::Tensor> run_method(const std::string& name, const std::vector<at::Tensor>& inputs);
 
@@ -102,7 +104,10 @@ class Generator : public Model {
   /// w_plus [n, rows, w_dim] -> S [n, total] float32
   at::Tensor styles(const at::Tensor& w_plus);
   /// S [n, total] -> image [n, 3, size, size] float32, nominally [-1, 1], not clamped.
-  at::Tensor synthesis(const at::Tensor& s, NoiseMode noise = NoiseMode::Const, std::uint64_t noise_seed = 0);
+  /// Random noise depends on (noise_seed, number of the picture) alone; `first` is the number of the first one, so that a
+  /// long series may be rendered in batches of any size.
+  at::Tensor synthesis(const at::Tensor& s, NoiseMode noise = NoiseMode::Const, std::uint64_t noise_seed = 0,
+                       std::int64_t first = 0);
 
  private:
   struct State;
