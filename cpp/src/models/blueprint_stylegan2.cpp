@@ -1,0 +1,158 @@
+// StyleGAN2's generator under rosinality's names (rosinality/stylegan2-pytorch, model.py); initial values are that
+// file's. The layer list, rows and offsets come from StyleLayout, the one place that knows the order of StyleSpace.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <utility>
+
+#include "models/config.h"
+#include "models/script_text.h"
+#include "models/spec.h"
+#include "styleclip/error.h"
+#include "styleclip/style_layout.h"
+
+namespace styleclip {
+namespace {
+
+using Init = TensorSpec::Init;
+
+struct Sizes {
+  std::int64_t image_size, z_width, style_width, mapping_layers;
+  double multiplier;
+  std::vector<std::int64_t> channels;  // of 4, 8, ..., image_size
+};
+
+Sizes read_sizes(ConfigReader& reader) {
+  Sizes sizes{};
+  sizes.image_size = reader.integer("imageSize", 1024, 8, 1024);
+  if (!std::has_single_bit(static_cast<std::uint64_t>(sizes.image_size))) reader.refuse("imageSize", "a power of two");
+  const std::size_t resolutions = std::bit_width(static_cast<std::uint64_t>(sizes.image_size)) - 2;
+  std::vector<std::int64_t> fallback;
+  if (!reader.has("channels")) {
+    // config-f: min(base / resolution, most), base 32768 (rosinality's channel_multiplier 2).
+    const std::int64_t base = reader.integer("channelBase", 32768, 8, 1 << 20);
+    const std::int64_t most = reader.integer("channelMax", 512, 1, 4096);
+    for (std::size_t i = 0; i < resolutions; ++i) {
+      fallback.push_back(std::max<std::int64_t>(1, std::min(base / (std::int64_t{4} << i), most)));
+    }
+  }
+  sizes.channels = reader.integers("channels", fallback, resolutions, 1, 4096);
+  sizes.z_width = reader.integer("zWidth", 512, 1, 4096);
+  sizes.style_width = reader.integer("styleWidth", 512, 1, 4096);
+  sizes.mapping_layers = reader.integer("mappingLayers", 8, 1, 64);
+  sizes.multiplier = reader.number("mappingLrMultiplier", 0.01, 1e-4, 1);
+  return sizes;
+}
+
+// Filters, noise maps and the mean of w: older files lack some of them.
+void optional_buffer(Blueprint& blueprint, const std::string& name, std::vector<std::int64_t> shape, Init init,
+                     double scale) {
+  blueprint.buffer(name, std::move(shape), init, scale);
+  blueprint.tensors.back().optional = true;
+}
+
+void equal_linear(Blueprint& blueprint, const std::string& name, std::int64_t inputs, std::int64_t outputs,
+                  double multiplier, double bias) {
+  blueprint.parameter(name + ".weight", {outputs, inputs}, Init::Normal, 1 / multiplier);
+  blueprint.parameter(name + ".bias", {outputs}, Init::Constant, bias / multiplier);
+  blueprint.code[name] = {script_text("equal_linear"), {}};
+}
+
+void modulated(Blueprint& blueprint, const std::string& name, std::int64_t inputs, std::int64_t outputs,
+               std::int64_t kernel, std::int64_t style_width) {
+  blueprint.parameter(name + ".weight", {1, outputs, inputs, kernel, kernel}, Init::Normal, 1);
+  equal_linear(blueprint, name + ".modulation", style_width, inputs, 1, 1);
+}
+
+void styled_conv(Blueprint& blueprint, const std::string& name, std::int64_t inputs, std::int64_t outputs, bool up,
+                 std::int64_t style_width) {
+  modulated(blueprint, name + ".conv", inputs, outputs, 3, style_width);
+  if (up) optional_buffer(blueprint, name + ".conv.blur.kernel", {4, 4}, Init::Blur, 4);
+  blueprint.parameter(name + ".noise.weight", {1}, Init::Constant, 0);
+  blueprint.parameter(name + ".activate.bias", {outputs}, Init::Constant, 0);
+  blueprint.code[name] = {script_text(up ? "stylegan2_up_conv" : "stylegan2_conv"), {}};
+}
+
+void to_rgb(Blueprint& blueprint, const std::string& name, std::int64_t inputs, bool first, std::int64_t style_width) {
+  modulated(blueprint, name + ".conv", inputs, 3, 1, style_width);
+  blueprint.parameter(name + ".bias", {1, 3, 1, 1}, Init::Constant, 0);
+  if (!first) optional_buffer(blueprint, name + ".upsample.kernel", {4, 4}, Init::Blur, 4);
+  blueprint.code[name] = {script_text(first ? "stylegan2_to_rgb_first" : "stylegan2_to_rgb"), {}};
+}
+
+// The module that holds the affine of a layer of the layout: layer 0 is conv1, 1 to_rgb1, then three a block.
+std::string module_of(std::size_t layer) {
+  if (layer == 0) return "self.conv1";
+  if (layer == 1) return "self.to_rgb1";
+  const std::size_t block = (layer - 2) / 3, place = (layer - 2) % 3;
+  if (place == 2) return "getattr(self.to_rgbs, \"" + std::to_string(block) + "\")";
+  return "getattr(self.convs, \"" + std::to_string(2 * block + place) + "\")";
+}
+
+std::string root_text(const Sizes& sizes, const StyleLayout& layout) {
+  ScriptRows rows;
+  for (std::int64_t i = 1; i <= sizes.mapping_layers; ++i) {
+    rows["mapping"].push_back(
+        {{"layer", std::to_string(i)}, {"multiplier", nlohmann::json(sizes.multiplier).dump()}});
+  }
+  for (std::size_t i = 0; i < layout.layers.size(); ++i) {
+    rows["style"].push_back({{"module", module_of(i)}, {"row", std::to_string(layout.layers[i].w_row)}});
+  }
+  const std::size_t blocks = sizes.channels.size() - 1;
+  for (std::size_t i = 0; i <= 2 * blocks; ++i) rows["noise"].push_back({{"index", std::to_string(i)}});
+  for (std::size_t i = 0; i < blocks; ++i) {
+    const auto text = [](std::size_t value) { return std::to_string(value); };
+    rows["block"].push_back({{"index", text(i)}, {"up", text(2 * i)}, {"same", text(2 * i + 1)},
+                             {"up_style", text(3 * i + 2)}, {"same_style", text(3 * i + 3)},
+                             {"rgb_style", text(3 * i + 4)}, {"up_noise", text(2 * i + 1)},
+                             {"same_noise", text(2 * i + 2)}});
+  }
+  return script_text("stylegan2", rows);
+}
+
+}  // namespace
+
+Blueprint stylegan2_blueprint(const nlohmann::json& config) {
+  ConfigReader reader(config, "stylegan2");
+  const Sizes sizes = read_sizes(reader);
+  const StyleLayout layout = StyleLayout::stylegan2(sizes.image_size, sizes.channels);
+
+  Blueprint blueprint;
+  blueprint.kind = "generator";
+  blueprint.architecture = "stylegan2";
+  blueprint.config = reader.finish();
+  for (std::int64_t i = 1; i <= sizes.mapping_layers; ++i) {
+    equal_linear(blueprint, "style." + std::to_string(i), i == 1 ? sizes.z_width : sizes.style_width,
+                 sizes.style_width, sizes.multiplier, 0);
+  }
+  const std::vector<std::int64_t>& channels = sizes.channels;
+  blueprint.parameter("input.input", {1, channels[0], 4, 4}, Init::Normal, 1);
+  styled_conv(blueprint, "conv1", channels[0], channels[0], false, sizes.style_width);
+  to_rgb(blueprint, "to_rgb1", channels[0], true, sizes.style_width);
+  optional_buffer(blueprint, "noises.noise_0", {1, 1, 4, 4}, Init::Normal, 1);
+  for (std::size_t i = 1; i < channels.size(); ++i) {
+    const std::string up = std::to_string(2 * i - 2), same = std::to_string(2 * i - 1);
+    const std::int64_t resolution = std::int64_t{4} << i;
+    styled_conv(blueprint, "convs." + up, channels[i - 1], channels[i], true, sizes.style_width);
+    styled_conv(blueprint, "convs." + same, channels[i], channels[i], false, sizes.style_width);
+    to_rgb(blueprint, "to_rgbs." + std::to_string(i - 1), channels[i], false, sizes.style_width);
+    for (std::size_t noise : {2 * i - 1, 2 * i}) {
+      optional_buffer(blueprint, "noises.noise_" + std::to_string(noise), {1, 1, resolution, resolution}, Init::Normal,
+                      1);
+    }
+  }
+  // rosinality keeps it beside the weights: the mean of w; computed when the weights have none.
+  optional_buffer(blueprint, "latent_avg", {sizes.style_width}, Init::Constant, 0);
+  blueprint.code[""] = {root_text(sizes, layout), {}};
+
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  for (const StyleLayer& layer : layout.layers) {
+    layers.push_back({{"name", layer.name}, {"resolution", layer.resolution}, {"channels", layer.channels},
+                      {"type", layer.to_rgb ? "torgb" : "conv"}, {"wRow", layer.w_row}});
+  }
+  blueprint.details = {{"imageSize", sizes.image_size}, {"valueRange", {-1, 1}}, {"zWidth", sizes.z_width},
+                       {"styleWidth", sizes.style_width}, {"rows", layout.rows}, {"layers", std::move(layers)}};
+  return blueprint;
+}
+
+}  // namespace styleclip

@@ -1,0 +1,61 @@
+// CLIP's preprocessing on tensors; see preprocess.h. The sizes and the crop are torchvision's (Resize, CenterCrop).
+#include "models/preprocess.h"
+
+#include <ATen/ops/_upsample_bicubic2d_aa.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "styleclip/models.h"
+
+namespace styleclip {
+namespace {
+
+struct Frame {
+  std::int64_t height, width;  // after resizing: the shorter side is `size`
+  std::int64_t top, left;      // of the crop
+};
+
+Frame frame_of(std::int64_t height, std::int64_t width, std::int64_t size) {
+  const bool tall = height > width;
+  const std::int64_t longer = size * std::max(height, width) / std::min(height, width);
+  Frame frame{tall ? longer : size, tall ? size : longer, 0, 0};
+  // Python's round(): halves go to the even number.
+  frame.top = std::llrint(static_cast<double>(frame.height - size) / 2);
+  frame.left = std::llrint(static_cast<double>(frame.width - size) / 2);
+  return frame;
+}
+
+at::Tensor channel_values(const std::vector<double>& values, const at::Tensor& like) {
+  return at::tensor(values, at::kFloat).to(like.device()).view({1, 3, 1, 1});
+}
+
+}  // namespace
+
+at::Tensor preprocess_float(const at::Tensor& images, std::int64_t size, const std::vector<double>& mean,
+                            const std::vector<double>& deviation) {
+  at::Tensor x = images;
+  if (x.size(2) != size || x.size(3) != size) {
+    const Frame frame = frame_of(x.size(2), x.size(3), size);
+    if (x.size(2) != frame.height || x.size(3) != frame.width) {
+      x = at::_upsample_bicubic2d_aa(x, {frame.height, frame.width}, false);
+    }
+    x = x.narrow(2, frame.top, size).narrow(3, frame.left, size);
+  }
+  // (x / 2 + 1/2 - mean) / std, as one product and one sum.
+  const at::Tensor scale = 0.5 / channel_values(deviation, x);
+  const at::Tensor offset = (0.5 - channel_values(mean, x)) / channel_values(deviation, x);
+  return x * scale + offset;
+}
+
+at::Tensor preprocess_reference8(const at::Tensor& images, std::int64_t size, const std::vector<double>& mean,
+                                 const std::vector<double>& deviation) {
+  const Frame frame = frame_of(images.size(2), images.size(3), size);
+  at::Tensor pixels = pillow_bicubic(to_uint8_nhwc(images.detach()).cpu(), frame.height, frame.width);
+  pixels = pixels.narrow(1, frame.top, size).narrow(2, frame.left, size);
+  const at::Tensor x = pixels.permute({0, 3, 1, 2}).to(at::kFloat).contiguous().div_(255);
+  return ((x - channel_values(mean, x)) / channel_values(deviation, x)).to(images.device());
+}
+
+}  // namespace styleclip

@@ -1,0 +1,130 @@
+// Weights: checked or drawn; see tensors.h.
+#include "models/tensors.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/isfinite.h>
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+#include <vector>
+
+#include "runtime/philox.h"
+#include "styleclip/error.h"
+
+namespace styleclip {
+namespace {
+
+// FNV-1a: a tensor's numbers depend on its name, not on its place in a list.
+std::uint64_t hash(std::string_view text) {
+  std::uint64_t value = 14695981039346656037ULL;
+  for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  return value;
+}
+
+at::Tensor blur_kernel(double gain) {
+  static constexpr float kTaps[] = {1, 3, 3, 1};  // arXiv 1912.04958: [1,3,3,1], normalised to sum 1
+  at::Tensor kernel = at::empty({4, 4});
+  float* out = kernel.data_ptr<float>();
+  for (int y = 0; y < 4; ++y) {
+    for (int x = 0; x < 4; ++x) out[4 * y + x] = static_cast<float>(kTaps[y] * kTaps[x] / 64 * gain);
+  }
+  return kernel;
+}
+
+at::Tensor draw(const TensorSpec& spec, std::uint64_t seed) {
+  if (spec.integer) return at::full(spec.shape, static_cast<std::int64_t>(spec.scale), at::kLong);
+  if (spec.init == TensorSpec::Init::Constant) return at::full(spec.shape, spec.scale, at::kFloat);
+  if (spec.init == TensorSpec::Init::Blur) return blur_kernel(spec.scale);
+  at::Tensor tensor = at::empty(spec.shape, at::kFloat);
+  const auto stream = static_cast<std::uint32_t>(PhiloxStream::Weights);
+  if (spec.init == TensorSpec::Init::Normal) {
+    philox_normal(tensor.data_ptr<float>(), tensor.numel(), seed, stream, hash(spec.name));
+    return tensor.mul_(spec.scale);
+  }
+  philox_uniform(tensor.data_ptr<float>(), tensor.numel(), seed, stream, hash(spec.name));
+  return tensor.sub_(0.5).mul_(2 * spec.scale);
+}
+
+[[noreturn]] void mismatch(const std::string& message) {
+  throw Error(ErrorCode::ModelMismatch, message,
+              "Give the configuration these weights were trained with (docs/models.md lists names and shapes).");
+}
+
+void check_names(const Blueprint& blueprint, const TensorMap& weights) {
+  std::set<std::string> known(blueprint.ignored.begin(), blueprint.ignored.end());
+  std::vector<std::string> missing;
+  for (const TensorSpec& spec : blueprint.tensors) {
+    known.insert(spec.name);
+    if (!spec.optional && !weights.contains(spec.name)) missing.push_back(spec.name);
+  }
+  std::vector<std::string> unexpected;
+  for (const auto& [name, tensor] : weights) {
+    if (!known.contains(name)) unexpected.push_back(name);
+  }
+  if (missing.empty() && unexpected.empty()) return;
+  std::string text = "The weights are not those of this " + blueprint.architecture + " configuration:";
+  if (!unexpected.empty()) {
+    text += " unexpected '" + unexpected[0] + "'";
+    if (unexpected.size() > 1) text += " and " + std::to_string(unexpected.size() - 1) + " more";
+  }
+  if (!missing.empty()) {
+    text += std::string(unexpected.empty() ? "" : ";") + " missing";
+    for (std::size_t i = 0; i < std::min<std::size_t>(missing.size(), 5); ++i) text += " '" + missing[i] + "'";
+    if (missing.size() > 5) text += " and " + std::to_string(missing.size() - 5) + " more";
+  }
+  mismatch(text + ".");
+}
+
+at::Tensor take(const TensorSpec& spec, at::Tensor given) {
+  // The latent average comes as [rows, d], [1, d] or [d] (reference notes H.5).
+  const bool average = spec.name == "latent_avg" && given.dim() > 0 && given.size(-1) == spec.shape.back();
+  if (average && given.numel() == spec.shape.back()) given = given.reshape({given.numel()}).expand(spec.shape);
+  if (given.sizes() != at::IntArrayRef(spec.shape)) {
+    mismatch("'" + spec.name + "' has shape " + shape_text(given.sizes()) + ", not " + shape_text(spec.shape) + ".");
+  }
+  if (!spec.integer && !given.is_floating_point()) {
+    mismatch("'" + spec.name + "' holds " + std::string(c10::toString(given.scalar_type())) + ", not a float type.");
+  }
+  at::Tensor owned = at::empty(spec.shape, spec.integer ? at::kLong : at::kFloat);
+  owned.copy_(given);
+  if (!spec.integer && !at::isfinite(owned).all().item<bool>()) {
+    throw Error(ErrorCode::NotFinite, "'" + spec.name + "' holds NaN or infinity.",
+                "The training diverged or the file is damaged: use another checkpoint.");
+  }
+  return owned;
+}
+
+}  // namespace
+
+std::string shape_text(at::IntArrayRef shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+TensorMap take_weights(const Blueprint& blueprint, const TensorMap& weights, std::uint64_t seed,
+                       const RunContext& run) {
+  check_names(blueprint, weights);
+  TensorMap tensors;
+  for (const TensorSpec& spec : blueprint.tensors) {
+    run.check();
+    const auto given = weights.find(spec.name);
+    tensors[spec.name] = given == weights.end() ? draw(spec, seed) : take(spec, given->second.detach().cpu());
+  }
+  return tensors;
+}
+
+TensorMap draw_weights(const Blueprint& blueprint, std::uint64_t seed, const RunContext& run) {
+  TensorMap tensors;
+  ProgressMeter meter(run, "weights", static_cast<std::int64_t>(blueprint.tensors.size()), "tensors");
+  for (const TensorSpec& spec : blueprint.tensors) {
+    tensors[spec.name] = draw(spec, seed);
+    meter.step(1);
+  }
+  return tensors;
+}
+
+}  // namespace styleclip
