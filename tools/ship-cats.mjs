@@ -9,8 +9,8 @@
  * Weights are stored in half precision; every archive is loaded once and compared with the test vectors of the export.
  */
 import { existsSync } from 'node:fs';
-import { copyFile, readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Generator, Latents, makeArchive, Module } from 'styleclip';
 import { readNpz } from '../dist/files/npz.js';
@@ -136,6 +136,7 @@ async function ship(file, kind, name, config) {
   const tokenizer = kind === 'clip' ? await readFile(join(folder, 'tokenizer.json'), 'utf8') : undefined;
   const weights = join(folder, `${name}.safetensors`);
   const out = join(models, file);
+  await mkdir(dirname(out), { recursive: true });
   const made = await makeArchive(out, { kind, config, weights, tokenizer, storageDtype: 'float16', licence: LICENCE });
   console.log(`${file}: ${made.parameters.toLocaleString('en')} parameters, ${made.bytes.toLocaleString('en')} bytes`);
   return out;
@@ -167,7 +168,9 @@ if (existsSync(join(folder, 'judge.pt'))) {
   console.log('judge/factors.pt: copied');
   await checkMethods(judge, 'judge', [['factors', 'images', 'factors']]);
 }
-if (existsSync(join(folder, 'README.md'))) await copyFile(join(folder, 'README.md'), join(models, 'README.md'));
+for (const name of ['MODEL_CARD.md', 'quality.json', 'factors.json']) {
+  if (existsSync(join(folder, name))) await copyFile(join(folder, name), join(models, 'cats', name));
+}
 
 let total = 0;
 for (const file of await readdir(models, { recursive: true })) {
