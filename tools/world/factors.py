@@ -80,6 +80,14 @@ def presence(f: torch.Tensor) -> torch.Tensor:
     return t * t * (3 - 2 * t)
 
 
+def seen(f: torch.Tensor) -> torch.Tensor:
+    """The factors with every presence factor replaced by how much of its thing is drawn: all that a picture shows."""
+    f = f.clone()
+    for name in PRESENCE:
+        f[:, INDEX[name]] = presence(f[:, INDEX[name]])
+    return f
+
+
 def sample_z(n: int, seed: int) -> torch.Tensor:
     return torch.randn(n, Z_DIM, generator=torch.Generator().manual_seed(seed))
 

@@ -2,8 +2,9 @@
 
 Contrastive, with the truth known: every caption carries the ranges of the factors it speaks of, so a cat of which
 another's caption happens to be true is no wrong answer to it, but one more right one.  Two linear read-outs, of the
-factors from the picture's embedding and of the ranges from the text's, are thrown away after training; without them the
-contrast is soon content with colours, hats and backgrounds.  `--generated` mixes in the generator's own pictures, plain
+factors from the picture's embedding and of the ranges from the text's, are thrown away after training.  Contrast alone
+is content with colours, hats and backgrounds for a long while, so the first `--read-first` minutes train nothing but the
+picture's read-out: a network that sees stripes and moods before it has to match them with words.  `--generated` mixes in the generator's own pictures, plain
 and perturbed (see generated.py).  Resumable; `--start-from` begins a fine-tuning from another checkpoint.
 
     python train_clip.py --kind methods --pool build/world/pool --checkpoint build/world/ckpt/clip.pt --minutes 20
@@ -72,6 +73,7 @@ def main() -> None:
     arg.add_argument("--batch", type=int, default=160, help="pictures")
     arg.add_argument("--captions", type=int, default=64, help="of the batch's first pictures; the truth is known of all")
     arg.add_argument("--rate", type=float, default=2e-3)
+    arg.add_argument("--read-first", type=float, default=0.0, help="minutes of the picture's read-out alone")
     arg.add_argument("--seed", type=int)
     arg.add_argument("--compile", action="store_true")
     opt = arg.parse_args()
@@ -103,7 +105,7 @@ def main() -> None:
         step, elapsed = saved["step"], saved["elapsed"]
         if "adam" in saved:
             adam.load_state_dict(saved["adam"])
-    average = common.Average(model, 0.997)
+    average = common.Average(model, 0.985)
     if saved and "average" in saved:
         average.state = saved["average"]
         average.updates = 1000
@@ -141,21 +143,24 @@ def main() -> None:
         if len(pools) > 1:
             order = torch.randperm(len(f))
             pictures, f = pictures[order], f[order]
-        said = [captions.caption(row, rng) for row in f[: opt.captions].tolist()]
-        rows = [tokenizer.encode(c.text, model.config.context_length) for c in said]
-        low, high = (torch.tensor([getattr(c, k) for c in said]) for k in ("low", "high"))
-        true = captions.true_of(low, high, f)
-        true.fill_diagonal_(True)
         x = augment(common.to_float(pictures), 0.6)
         x = model.normalise(x).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             images = visual(x)
-            texts = encode_by_length(model, rows)
-        images, texts = images.float(), texts.float()
         # The read-outs see embeddings of unit variance: a fresh tower's are tiny, and a read-out would be slow to follow.
-        known = (read_out["picture"](F.layer_norm(images, (width,))) - f).abs().mean()
-        read = (read_out["text"](F.layer_norm(texts, (width,))) - torch.cat([low, high], 1)).abs().mean()
-        loss = contrastive_loss(images, texts, model.logit_scale.exp(), true) + 4.0 * known + read
+        images = images.float()
+        known = (read_out["picture"](F.layer_norm(images, (width,))) - fx.seen(f)).square().mean()
+        loss, read = 20.0 * known, known.new_zeros(())
+        if clock.elapsed >= 60 * opt.read_first:
+            said = [captions.caption(row, rng) for row in f[: opt.captions].tolist()]
+            low, high = (torch.tensor([getattr(c, k) for c in said]) for k in ("low", "high"))
+            true = captions.true_of(low, high, f)
+            true.fill_diagonal_(True)
+            with torch.autocast("cpu", torch.bfloat16):
+                texts = encode_by_length(model, [tokenizer.encode(c.text, model.config.context_length) for c in said])
+            texts = texts.float()
+            read = (read_out["text"](F.layer_norm(texts, (width,))) - torch.cat([low, high], 1)).abs().mean()
+            loss = loss + contrastive_loss(images, texts, model.logit_scale.exp(), true) + read
         adam.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

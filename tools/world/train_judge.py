@@ -52,21 +52,13 @@ def r_squared(model: nn.Module, pictures: torch.Tensor, f: torch.Tensor) -> dict
     model.eval()
     told = torch.cat([model(part) for part in pictures.split(128)])
     model.train(was)
-    truth = seen(f)
+    truth = fx.seen(f)
     out = {}
     for name, i in fx.INDEX.items():
         rows = f[:, fx.INDEX["eye_open"]] > 0.25 if name in ("pupil", "eye_colour") else slice(None)
         t, e = truth[rows, i], (told[rows, i] - truth[rows, i])
         out[name] = 1 - (e.square().mean() / t.var(unbiased=False)).item()
     return out
-
-
-def seen(f: torch.Tensor) -> torch.Tensor:
-    """The factors with every presence factor replaced by how much of its thing is drawn."""
-    f = f.clone()
-    for name in fx.PRESENCE:
-        f[:, fx.INDEX[name]] = fx.presence(f[:, fx.INDEX[name]])
-    return f
 
 
 def main() -> None:
@@ -119,7 +111,7 @@ def main() -> None:
         x = augment(common.to_float(pictures), 0.16 if step % 3 else 0.4).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             told = model(x)
-        loss = (told.float() - seen(f)).square().mean()
+        loss = (told.float() - fx.seen(f)).square().mean()
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
