@@ -36,12 +36,11 @@ void in_batches(const RunContext& run, const std::string& phase, std::int64_t to
 
 /// The same for a function from rows to rows: the results of all batches, one after another.
 template <class Work>
-at::Tensor mapped_in_batches(const RunContext& run, const std::string& phase, const at::Tensor& rows, std::int64_t batch,
-                             const std::string& unit, Work&& work) {
+at::Tensor mapped_in_batches(const RunContext& run, const std::string& phase, const at::Tensor& rows,
+                             std::int64_t batch, const std::string& unit, Work&& work) {
   std::vector<at::Tensor> parts;
-  in_batches(run, phase, rows.size(0), batch, unit, [&](std::int64_t first, std::int64_t count) {
-    parts.push_back(work(rows.narrow(0, first, count)));
-  });
+  in_batches(run, phase, rows.size(0), batch, unit,
+             [&](std::int64_t first, std::int64_t count) { parts.push_back(work(rows.narrow(0, first, count))); });
   return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 

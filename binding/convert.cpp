@@ -23,8 +23,8 @@ struct ArrayType {
   const char* name;
 };
 constexpr ArrayType kArrayTypes[] = {
-    {napi_float32_array, at::kFloat, "Float32Array"}, {napi_float64_array, at::kDouble, "Float64Array"},
-    {napi_uint8_array, at::kByte, "Uint8Array"},      {napi_int32_array, at::kInt, "Int32Array"},
+    {napi_float32_array, at::kFloat, "Float32Array"},  {napi_float64_array, at::kDouble, "Float64Array"},
+    {napi_uint8_array, at::kByte, "Uint8Array"},       {napi_int32_array, at::kInt, "Int32Array"},
     {napi_bigint64_array, at::kLong, "BigInt64Array"}, {napi_uint16_array, at::kHalf, "Uint16Array"},
 };
 
@@ -123,9 +123,7 @@ Napi::TypedArrayOf<T> make_array(Napi::Env env, napi_typedarray_type type, std::
 
 }  // namespace
 
-at::Tensor HostArray::view() const {
-  return at::from_blob(bytes.get(), shape, at::TensorOptions().dtype(type));
-}
+at::Tensor HostArray::view() const { return at::from_blob(bytes.get(), shape, at::TensorOptions().dtype(type)); }
 
 HostArray read_tensor(const Napi::Value& value, const ArrayRule& rule) {
   if (!value.IsObject()) {
@@ -181,13 +179,11 @@ at::Tensor to_host(const at::Tensor& tensor) {
     case at::kInt:
     case at::kLong:
     case at::kHalf:
-    case at::kBFloat16:
-      break;
-    case at::kBool:
-      host = host.to(at::kByte);
-      break;
+    case at::kBFloat16: break;
+    case at::kBool: host = host.to(at::kByte); break;
     default:
-      refuse(ErrorCode::Argument, std::string("a result of type ") + at::toString(host.scalar_type()) + " cannot be returned",
+      refuse(ErrorCode::Argument,
+             std::string("a result of type ") + at::toString(host.scalar_type()) + " cannot be returned",
              "Use a method that returns float, integer or Boolean tensors.");
   }
   return host.contiguous();
@@ -197,18 +193,12 @@ Napi::TypedArray write_array(Napi::Env env, const at::Tensor& host) {
   const auto length = static_cast<std::size_t>(host.numel());
   const void* const data = host.const_data_ptr();
   switch (host.scalar_type()) {
-    case at::kFloat:
-      return make_array<float>(env, napi_float32_array, length, data);
-    case at::kDouble:
-      return make_array<double>(env, napi_float64_array, length, data);
-    case at::kByte:
-      return make_array<std::uint8_t>(env, napi_uint8_array, length, data);
-    case at::kInt:
-      return make_array<std::int32_t>(env, napi_int32_array, length, data);
-    case at::kLong:
-      return make_array<std::int64_t>(env, napi_bigint64_array, length, data);
-    default:
-      return make_array<std::uint16_t>(env, napi_uint16_array, length, data);
+    case at::kFloat: return make_array<float>(env, napi_float32_array, length, data);
+    case at::kDouble: return make_array<double>(env, napi_float64_array, length, data);
+    case at::kByte: return make_array<std::uint8_t>(env, napi_uint8_array, length, data);
+    case at::kInt: return make_array<std::int32_t>(env, napi_int32_array, length, data);
+    case at::kLong: return make_array<std::int64_t>(env, napi_bigint64_array, length, data);
+    default: return make_array<std::uint16_t>(env, napi_uint16_array, length, data);
   }
 }
 
@@ -216,7 +206,8 @@ Napi::Object write_tensor(Napi::Env env, const at::Tensor& host) {
   Napi::Object object = Napi::Object::New(env);
   object["data"] = write_array(env, host);
   Napi::Array shape = Napi::Array::New(env, static_cast<std::size_t>(host.dim()));
-  for (std::int64_t i = 0; i < host.dim(); ++i) shape[static_cast<std::uint32_t>(i)] = static_cast<double>(host.size(i));
+  for (std::int64_t i = 0; i < host.dim(); ++i)
+    shape[static_cast<std::uint32_t>(i)] = static_cast<double>(host.size(i));
   object["shape"] = shape;
   if (host.scalar_type() == at::kHalf) object["dtype"] = "float16";
   if (host.scalar_type() == at::kBFloat16) object["dtype"] = "bfloat16";
@@ -229,7 +220,8 @@ Napi::Float32Array write_floats(Napi::Env env, const float* data, std::size_t co
 
 Napi::Int32Array write_indices(Napi::Env env, const std::int64_t* data, std::size_t count) {
   std::vector<std::int32_t> narrow(count);
-  std::transform(data, data + count, narrow.begin(), [](std::int64_t index) { return static_cast<std::int32_t>(index); });
+  std::transform(data, data + count, narrow.begin(),
+                 [](std::int64_t index) { return static_cast<std::int32_t>(index); });
   return make_array<std::int32_t>(env, napi_int32_array, count, narrow.data());
 }
 

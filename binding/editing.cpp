@@ -23,8 +23,8 @@ DirectionOptions read_direction_options(const Options& options) {
   wanted.beta = options.number("beta");
   wanted.channels = options.integer("channels", 0, kMostInteger);
   wanted.automatic_channels = options.integer("automaticChannels", 0, kMostInteger);
-  wanted.measure = options.choice<Measure>("measure",
-                                           {{"cosine", Measure::Cosine}, {"projection", Measure::Projection}});
+  wanted.measure =
+      options.choice<Measure>("measure", {{"cosine", Measure::Cosine}, {"projection", Measure::Projection}});
   wanted.scale_by_sigma = options.boolean("scaleBySigma");
   wanted.normalise_largest = options.boolean("normaliseLargest");
   return wanted;

@@ -29,8 +29,9 @@ Napi::Value encode_text(const Napi::CallbackInfo& info) {
       .call(
           thread, info[2], "encode text",
           [model = std::move(model), tokens = std::move(tokens)](const RunContext& run) {
-            return mapped_in_batches(run, "encode-text", token_tensor(tokens), kVectorBatch, "texts",
-                                     [&](const at::Tensor& part) { return to_host(model->get<Clip>().encode_text(part)); });
+            return mapped_in_batches(
+                run, "encode-text", token_tensor(tokens), kVectorBatch, "texts",
+                [&](const at::Tensor& part) { return to_host(model->get<Clip>().encode_text(part)); });
           },
           write_result);
 }
@@ -88,8 +89,7 @@ Napi::Value direction_of_text(const Napi::CallbackInfo& info) {
       .call(
           thread, info[3], "make a text direction",
           [model = std::move(model), target = std::move(target), neutral = std::move(neutral)](const RunContext& run) {
-            TextDirection text =
-                text_direction(model->get<Clip>(), token_tensor(target), token_tensor(neutral), run);
+            TextDirection text = text_direction(model->get<Clip>(), token_tensor(target), token_tensor(neutral), run);
             for (at::Tensor* part : {&text.direction, &text.target, &text.neutral}) *part = to_host(*part);
             return text;
           },

@@ -7,9 +7,7 @@
 namespace styleclip::binding {
 namespace {
 
-Failure describe(const Error& error) {
-  return {code_name(error.code()), error.what(), error.remedy(), error.cause()};
-}
+Failure describe(const Error& error) { return {code_name(error.code()), error.what(), error.remedy(), error.cause()}; }
 
 Failure translated(const std::string& doing) {
   try {

@@ -49,8 +49,8 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
   const std::int64_t first = options.integer("first", 0, std::numeric_limits<std::int64_t>::max() - kMostRows);
   const std::uint64_t seed = options.seed("seed");
   const Truncation truncation = read_truncation(options);
-  const Space space = options.choice<Space>(
-      "space", {{"z", Space::Z}, {"w", Space::W}, {"w_plus", Space::WPlus}, {"s", Space::S}});
+  const Space space =
+      options.choice<Space>("space", {{"z", Space::Z}, {"w", Space::W}, {"w_plus", Space::WPlus}, {"s", Space::S}});
   DeviceThread& thread = model->thread;
   return Environment::of(info.Env())
       .call(

@@ -105,7 +105,8 @@ Napi::Object ModelObject::create(Napi::Env env, std::shared_ptr<LoadedModel> mod
 
 ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {
   if (!info[0].IsExternal() || !info[0].As<Napi::External<std::shared_ptr<LoadedModel>>>().CheckTypeTag(&kTag)) {
-    throw to_js(info.Env(), {code_name(ErrorCode::Argument), "NativeModel has no public constructor", "Use load().", ""});
+    throw to_js(info.Env(),
+                {code_name(ErrorCode::Argument), "NativeModel has no public constructor", "Use load().", ""});
   }
   model_ = *info[0].As<Napi::External<std::shared_ptr<LoadedModel>>>().Data();
   Value().TypeTag(&kTag);

@@ -66,7 +66,7 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   /// Throws Argument for anything but a NativeModel.
   static ModelObject& from(const Napi::Value& value);
 
-  template <const std::string LoadedModel::*field>
+  template <const std::string LoadedModel::* field>
   Napi::Value text(Napi::Env env) const {
     return Napi::String::New(env, (*model_).*field);
   }

@@ -18,8 +18,7 @@ constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kMostBytes = std::int64_t{1} << 50;
 
 SampleSettings read_samples(const Options& options) {
-  return {options.seed("seed"), options.number("truncationPsi"),
-          options.integer("truncationCutoff", -1, kMostInteger)};
+  return {options.seed("seed"), options.number("truncationPsi"), options.integer("truncationCutoff", -1, kMostInteger)};
 }
 
 Napi::Value statistics(const Napi::CallbackInfo& info) {
@@ -101,8 +100,8 @@ Napi::Value run_sweep(const Napi::CallbackInfo& info) {
           thread, info[4], "sweep the style channels",
           [generator = std::move(generator), clip = std::move(clip), statistics = std::move(statistics), method,
            wanted = std::move(wanted)](const RunContext& run) {
-            RelevanceRows rows = sweep(method, generator->get<Generator>(), clip->get<Clip>(), statistics.view(),
-                                       wanted, run);
+            RelevanceRows rows =
+                sweep(method, generator->get<Generator>(), clip->get<Clip>(), statistics.view(), wanted, run);
             rows.rows = to_host(rows.rows);
             rows.concentration = to_host(rows.concentration);
             rows.magnitude = to_host(rows.magnitude);

@@ -217,16 +217,21 @@ async function complaint(call: Loose, args: unknown[]): Promise<string | undefin
 }
 
 /** The argument lists that differ from a valid one in one argument or one property of an argument. */
-function* mutations(valid: unknown[], models: Record<NativeKind, NativeModel>): Generator<[string, unknown[]]> {
+function* mutations(
+  valid: unknown[],
+  { folder, models }: { folder: string; models: Record<NativeKind, NativeModel> },
+): Generator<[string, unknown[]]> {
   for (let count = 0; count < valid.length; count += 1) yield [`${count} arguments`, valid.slice(0, count)];
   for (let position = 0; position < valid.length; position += 1) {
-    const wrong = wrongValues(models);
-    for (const [i, value] of wrong.entries()) yield [`argument ${position}, value ${i}`, valid.with(position, value)];
+    for (const [i, value] of wrongValues(models).entries())
+      yield [`argument ${position}, value ${i}`, valid.with(position, value)];
     const argument = valid[position];
     if (typeof argument !== 'object' || argument === null || Object.getPrototypeOf(argument) !== Object.prototype)
       continue;
     for (const key of Object.keys(argument)) {
-      for (const [i, value] of wrongValues(models).entries()) {
+      for (const [i, wrong] of wrongValues(models).entries()) {
+        // `make` may well write a file of that name: not into the working directory.
+        const value = key === 'file' && typeof wrong === 'string' ? join(folder, wrong) : wrong;
         yield [`argument ${position}.${key}, value ${i}`, valid.with(position, { ...argument, [key]: value })];
       }
     }
@@ -248,7 +253,7 @@ for (const name of NAMES as (keyof NativeAddon)[]) {
     await t.notThrowsAsync(async () => call(...valid), 'the valid call');
     let tried = 0;
     const complaints: string[] = [];
-    for (const [what, args] of mutations(valid, models)) {
+    for (const [what, args] of mutations(valid, t.context)) {
       const found = await complaint(call, args);
       if (found !== undefined) complaints.push(`${what}: ${found}`);
       tried += 1;

@@ -83,25 +83,6 @@ for (const { how, loads, bound } of [
   });
 }
 
-test.serial('random noise belongs to the number of a picture, not to its batch', async (t) => {
-  const model = await loadNativeModel(addon, t.context.generator, 'generator');
-  const s = ramp(5, model.layout!.total);
-  s.data.copyWithin(s.data.length / 5, 0); // five times the same code
-  const render = async (batch: number, noise: 'const' | 'random', noiseSeed: bigint): Promise<Float32Array> =>
-    (await addon.synthesize(model, s, { noise, noiseSeed, batch, as: 'float32' }, {})).data as Float32Array;
-  const all = await render(5, 'random', 9n);
-  for (const batch of [1, 2, 3]) {
-    const parts = await render(batch, 'random', 9n);
-    t.true(all.every((value, i) => Math.abs(value - parts[i]!) < 1e-4));
-  }
-  const one = all.length / 5;
-  t.notDeepEqual(all.slice(0, one), all.slice(one, 2 * one));
-  t.notDeepEqual(all, await render(5, 'random', 10n));
-  const still = await render(2, 'const', 9n);
-  t.deepEqual(still.slice(0, one), still.slice(one, 2 * one));
-  await model.close();
-});
-
 test.serial('an idle model that nobody closed keeps neither a process nor a worker alive', async (t) => {
   t.is((await child('binding-idle.mjs', [t.context.generator])).trim(), '0');
 });
