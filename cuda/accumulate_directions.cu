@@ -40,15 +40,9 @@ struct alignas(kVector * sizeof(T)) Vector {
   T element[kVector];
 };
 
-__device__ __forceinline__ float to_float(float x) {
-  return x;
-}
-__device__ __forceinline__ float to_float(__half x) {
-  return __half2float(x);
-}
-__device__ __forceinline__ float to_float(__nv_bfloat16 x) {
-  return __bfloat162float(x);
-}
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 
 /// This lane's elements of a row [dim]: of each tile of its warp's part, kVector neighbours. Zeros beyond the row's
 /// end, which add nothing to a length. `vectors`: the row is aligned for whole vectors and dim is a multiple of them.
@@ -230,12 +224,9 @@ cudaError_t launch_accumulate_directions(const AccumulateDirectionsParams& param
   if (params.images < 0 || params.dim < 1 || params.dim > kMaxEmbeddingDim) return cudaErrorInvalidValue;
   if (params.channels == 0 || params.images == 0) return cudaSuccess;
   switch (params.element) {
-    case Element::kFloat32:
-      return launch<float>(params, stream);
-    case Element::kFloat16:
-      return launch<__half>(params, stream);
-    case Element::kBFloat16:
-      return launch<__nv_bfloat16>(params, stream);
+    case Element::kFloat32: return launch<float>(params, stream);
+    case Element::kFloat16: return launch<__half>(params, stream);
+    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
   }
   return cudaErrorInvalidValue;
 }

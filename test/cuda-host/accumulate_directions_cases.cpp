@@ -12,12 +12,9 @@ namespace {
 
 float rounded(float x, Type type) {
   switch (type) {
-    case Type::kFloat32:
-      return x;
-    case Type::kFloat16:
-      return __half2float(__float2half(x));
-    case Type::kBFloat16:
-      return __bfloat162float(__float2bfloat16(x));
+    case Type::kFloat32: return x;
+    case Type::kFloat16: return __half2float(__float2half(x));
+    case Type::kBFloat16: return __bfloat162float(__float2bfloat16(x));
   }
   return x;
 }
@@ -46,9 +43,7 @@ bool is_equal_pair(const Case& which, std::int64_t image) {
 
 /// Relative error bound of a sum of n terms of one sign, in any order (Higham, Accuracy and Stability, 2002,
 /// section 4.2).
-double gamma(double n, double roundoff) {
-  return n * roundoff / (1 - n * roundoff);
-}
+double gamma(double n, double roundoff) { return n * roundoff / (1 - n * roundoff); }
 
 struct Expected {
   long double value = 0;
@@ -74,52 +69,35 @@ bool agrees(double got, const Expected& wanted) {
 
 const char* name(Type type) {
   switch (type) {
-    case Type::kFloat32:
-      return "float32";
-    case Type::kFloat16:
-      return "float16";
-    case Type::kBFloat16:
-      return "bfloat16";
+    case Type::kFloat32: return "float32";
+    case Type::kFloat16: return "float16";
+    case Type::kBFloat16: return "bfloat16";
   }
   return "";
 }
 
 const char* name(Layout layout) {
   switch (layout) {
-    case Layout::kContiguous:
-      return "contiguous";
-    case Layout::kPaddedRows:
-      return "padded rows";
-    case Layout::kOffset:
-      return "offset";
-    case Layout::kImagesFirst:
-      return "images first";
-    case Layout::kSharedMinus:
-      return "shared minus";
+    case Layout::kContiguous: return "contiguous";
+    case Layout::kPaddedRows: return "padded rows";
+    case Layout::kOffset: return "offset";
+    case Layout::kImagesFirst: return "images first";
+    case Layout::kSharedMinus: return "shared minus";
   }
   return "";
 }
 
 const char* name(Content content) {
   switch (content) {
-    case Content::kRandom:
-      return "random";
-    case Content::kNearlyEqual:
-      return "nearly equal";
-    case Content::kSomeEqual:
-      return "some equal";
-    case Content::kAllEqual:
-      return "all equal";
-    case Content::kLarge:
-      return "large";
-    case Content::kSmall:
-      return "small";
-    case Content::kZeroRow:
-      return "zero row";
-    case Content::kNaN:
-      return "NaN";
-    case Content::kInfinity:
-      return "infinity";
+    case Content::kRandom: return "random";
+    case Content::kNearlyEqual: return "nearly equal";
+    case Content::kSomeEqual: return "some equal";
+    case Content::kAllEqual: return "all equal";
+    case Content::kLarge: return "large";
+    case Content::kSmall: return "small";
+    case Content::kZeroRow: return "zero row";
+    case Content::kNaN: return "NaN";
+    case Content::kInfinity: return "infinity";
   }
   return "";
 }
@@ -218,17 +196,13 @@ Inputs make_inputs(const Case& which, std::uint64_t seed) {
 Strides strides(const Case& which, bool minus) {
   const std::int64_t dim = which.dim;
   switch (which.layout) {
-    case Layout::kPaddedRows:
-      return {0, which.images * (dim + 3), dim + 3, which.channels * which.images * (dim + 3)};
-    case Layout::kOffset:
-      return {1, which.images * dim, dim, which.channels * which.images * dim + 1};
-    case Layout::kImagesFirst:
-      return {0, dim, which.channels * dim, which.channels * which.images * dim};
+    case Layout::kPaddedRows: return {0, which.images * (dim + 3), dim + 3, which.channels * which.images * (dim + 3)};
+    case Layout::kOffset: return {1, which.images * dim, dim, which.channels * which.images * dim + 1};
+    case Layout::kImagesFirst: return {0, dim, which.channels * dim, which.channels * which.images * dim};
     case Layout::kSharedMinus:
       if (minus) return {0, dim, 0, which.channels * dim};
       break;
-    case Layout::kContiguous:
-      break;
+    case Layout::kContiguous: break;
   }
   return {0, which.images * dim, dim, which.channels * which.images * dim};
 }

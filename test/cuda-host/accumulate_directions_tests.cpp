@@ -102,12 +102,9 @@ Results run(const Case& which, const Inputs& inputs) {
 
 Results run(const Case& which, const Inputs& inputs) {
   switch (which.type) {
-    case Type::kFloat32:
-      return run<float>(which, inputs);
-    case Type::kFloat16:
-      return run<__half>(which, inputs);
-    case Type::kBFloat16:
-      return run<__nv_bfloat16>(which, inputs);
+    case Type::kFloat32: return run<float>(which, inputs);
+    case Type::kFloat16: return run<__half>(which, inputs);
+    case Type::kBFloat16: return run<__nv_bfloat16>(which, inputs);
   }
   return {};
 }

@@ -88,9 +88,7 @@ Thread& self() {
   return *running;
 }
 
-void set_self(Thread* thread) {
-  running = thread;
-}
+void set_self(Thread* thread) { running = thread; }
 
 void Thread::meet_block(const char* operation, const std::source_location& at) {
   meet(*this, block->everyone(), block_rounds++, {operation, at.file_name(), at.line()}, 0, true);
@@ -138,9 +136,7 @@ Block::Block(Engine& engine, dim3 grid, dim3 threads, uint3 index)
   STYLECLIP_POISON(shared_.get(), kArena);
 }
 
-Block::~Block() {
-  STYLECLIP_UNPOISON(shared_.get(), kArena);
-}
+Block::~Block() { STYLECLIP_UNPOISON(shared_.get(), kArena); }
 
 void* Block::shared_memory(const void* key, std::size_t bytes, std::size_t alignment) {
   constexpr auto relaxed = std::memory_order_relaxed;

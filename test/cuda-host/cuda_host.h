@@ -98,9 +98,7 @@ T shuffle(const char* name, unsigned mask, T value, int source, int width, const
 
 }  // namespace cuda_host
 
-inline cudaError_t cudaGetLastError() {
-  return std::exchange(cuda_host::last_error, cudaSuccess);
-}
+inline cudaError_t cudaGetLastError() { return std::exchange(cuda_host::last_error, cudaSuccess); }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Barriers, shuffles, votes, atomics
@@ -164,12 +162,8 @@ T atomicAdd(T* address, std::type_identity_t<T> value) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Arithmetic
 
-inline double rsqrt(double x) {
-  return 1.0 / std::sqrt(x);
-}
-inline float rsqrtf(float x) {
-  return 1.0f / std::sqrt(x);
-}
+inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
+inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 
 /// Rounded products that no compiler fuses into an addition, whatever its -ffp-contract.
 inline double __dmul_rn(double a, double b) {

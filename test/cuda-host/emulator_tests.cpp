@@ -61,9 +61,7 @@ __global__ void half_a_warp_shuffles(int* out) {
   if (t % 2 == 0) out[t] = __shfl_xor_sync(0xffffffffu, t, 2);
 }
 
-__global__ void part_of_the_mask(int* out) {
-  *out = __shfl_sync(0xffffu, 1, 0);
-}
+__global__ void part_of_the_mask(int* out) { *out = __shfl_sync(0xffffu, 1, 0); }
 
 __global__ void all_shuffles(std::vector<std::vector<double>>* out) {
   const int t = static_cast<int>(threadIdx.x);

@@ -194,8 +194,6 @@ class Fibers final : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> make_fibers(std::uint64_t seed) {
-  return std::make_unique<Fibers>(seed);
-}
+std::unique_ptr<Engine> make_fibers(std::uint64_t seed) { return std::make_unique<Fibers>(seed); }
 
 }  // namespace cuda_host

@@ -13,9 +13,7 @@ struct __nv_bfloat16 {
   std::uint16_t bits;
 };
 
-inline float __bfloat162float(__nv_bfloat16 x) {
-  return std::bit_cast<float>(std::uint32_t{x.bits} << 16);
-}
+inline float __bfloat162float(__nv_bfloat16 x) { return std::bit_cast<float>(std::uint32_t{x.bits} << 16); }
 
 inline __nv_bfloat16 __float2bfloat16(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);

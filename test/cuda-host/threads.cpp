@@ -68,8 +68,6 @@ class Threads final : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> make_threads() {
-  return std::make_unique<Threads>();
-}
+std::unique_ptr<Engine> make_threads() { return std::make_unique<Threads>(); }
 
 }  // namespace cuda_host

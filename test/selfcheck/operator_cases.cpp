@@ -30,12 +30,9 @@ class Forced {
 
 at::ScalarType scalar_type(cases::Type type) {
   switch (type) {
-    case cases::Type::kFloat16:
-      return at::kHalf;
-    case cases::Type::kBFloat16:
-      return at::kBFloat16;
-    case cases::Type::kFloat32:
-      break;
+    case cases::Type::kFloat16: return at::kHalf;
+    case cases::Type::kBFloat16: return at::kBFloat16;
+    case cases::Type::kFloat32: break;
   }
   return at::kFloat;
 }
