@@ -71,11 +71,13 @@ export function checkInteger(value: unknown, name: string, min: number, max = Nu
 export function checkSeed(value: unknown, name = 'seed'): bigint {
   const remedy = 'Pass an integer from 0 to 2^53 − 1, or a bigint from 0n to 2n ** 64n − 1n.';
   if (typeof value === 'number') {
-    if (!Number.isSafeInteger(value) || value < 0) fail('RANGE', `${name} is ${value}`, remedy);
+    if (!Number.isSafeInteger(value) || value < 0)
+      fail('RANGE', `${name} is ${value}; seeds are whole numbers below 2^64`, remedy);
     return BigInt(value);
   }
   if (typeof value !== 'bigint') fail('ARGUMENT', `${name} must be a number or a bigint, not ${show(value)}`, remedy);
-  if (value < 0n || value >= 1n << 64n) fail('RANGE', `${name} is ${value}n`, remedy);
+  if (value < 0n || value >= 1n << 64n)
+    fail('RANGE', `${name} is ${value}n; seeds are whole numbers below 2^64`, remedy);
   return value;
 }
 
