@@ -8,12 +8,13 @@ import { Worker } from 'node:worker_threads';
 import sharp from 'sharp';
 import test from 'ava';
 import {
+  Generator,
   GlobalDirection,
-  Images,
   Relevance,
   StyleClipError,
   strengthVideo,
   TextDirection,
+  type Images,
   type Progress,
   type RelevanceLike,
 } from '../dist/index.js';
@@ -332,7 +333,7 @@ test('an fs3.npy goes out and comes back', async (t) => {
 
 test('what belongs to another generator is refused, unless forced', async (t) => {
   const file = await makeTiny(folder.path, 'generator', 'other', 99);
-  await using other = await (await import('../dist/index.js')).Generator.load(file, { device: 'cpu' });
+  await using other = await Generator.load(file, { device: 'cpu' });
   t.not(other.info.sha256, generator.info.sha256);
   await t.throwsAsync(other.synthesize(w), error('MODEL_MISMATCH'));
   await t.throwsAsync(

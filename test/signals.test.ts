@@ -127,7 +127,7 @@ test('a failure during an abort is still a failure', async (t) => {
   );
   const e = await t.throwsAsync(running, { instanceOf: StyleClipError });
   t.is(e?.code, 'ERR_STYLECLIP_OUT_OF_MEMORY');
-  t.is((e?.cause as Error).message, 'bad_alloc');
+  t.is((e.cause as Error).message, 'bad_alloc');
 });
 
 test('progress is handed on; what is not known yet is absent', async (t) => {

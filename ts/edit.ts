@@ -2,8 +2,8 @@
 
 import { checkInteger, checkOptions, checkPath, fail } from './check.js';
 import { writeFileAtomic } from './files/atomic.js';
-import { Images } from './images.js';
-import { Latents } from './latents.js';
+import type { Images } from './images.js';
+import type { Latents } from './latents.js';
 import { alphaLabel, contactSheet, type SheetOptions } from './report/sheet.js';
 
 /** One edited picture. */
