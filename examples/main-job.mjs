@@ -9,21 +9,20 @@
  *     node examples/main-job.mjs [FOLDER]      FOLDER: out/ of the repository; a second run replaces its own files only
  */
 import { fileURLToPath } from 'node:url';
-import { StyleClip, StyleClipError } from 'styleclip';
+import { Latents, StyleClip, StyleClipError } from 'styleclip';
 import { OwnFiles } from './lib/own-files.mjs';
 import { overview, page } from './lib/page.mjs';
 import { Stopwatch } from './lib/stopwatch.mjs';
 
-const NEUTRAL = 'a cat';
 // `channels`: how many style channels an edit moves. Few for something local or a colour, more for a shape.
 const PROMPTS = [
-  { target: 'a cat with glasses', channels: 20 },
-  { target: 'a cute cat', channels: 25 },
-  { target: 'a sleepy cat', channels: 25 },
+  { neutral: 'a cat', target: 'a cat with glasses', channels: 20 },
+  { neutral: 'a cat', target: 'an elegant cat', channels: 25 },
+  { neutral: 'a wide-eyed cat', target: 'a sleepy cat', channels: 20 },
 ];
-const ALPHAS = [-4, 0, 2, 4, 6]; // strengths: 0 is the cat as it was, a negative one gives the opposite edit
-const CATS = { count: 6, seed: 7, truncationPsi: 0.7 };
-const SWEEP = { images: 12, sigmas: 5, seed: 1 };
+const ALPHAS = [-3, 0, 2, 4, 6]; // strengths: 0 is the cat as it was, a negative one gives the opposite edit
+const CATS = { seed: 0, numbers: [22, 114, 219, 200, 30, 89], truncationPsi: 0.9 }; // some that wear nothing yet
+const SWEEP = { images: 8, sigmas: 5, seed: 1 };
 
 const folder = process.argv[2] ?? fileURLToPath(new URL('../out/', import.meta.url));
 const sheetOf = (/** @type {string} */ target) => `${target.replaceAll(' ', '-')}.png`;
@@ -41,23 +40,26 @@ try {
   const relevance = await time.step('sweep', () => cats.sweep({ ...SWEEP, ...run }));
 
   const { generator, clip } = cats;
-  const latents = await generator.sample({ ...CATS, ...run });
+  const { seed, numbers, truncationPsi } = CATS;
+  const drawn = numbers.map((first) => generator.sample({ count: 1, first, seed, truncationPsi, ...run }));
+  const latents = Latents.concat(await Promise.all(drawn));
+
   const edits = /** @type {import('./lib/page.mjs').Edit[]} */ ([]);
-  for (const { target, channels } of PROMPTS) {
-    const text = await clip.direction({ neutral: NEUTRAL, target, ...run });
+  for (const { neutral, target, channels } of PROMPTS) {
+    const text = await clip.direction({ neutral, target, ...run });
     const direction = relevance.direction(text, { channels });
     const edit = () => generator.edit(latents, direction, { alpha: ALPHAS, ...run });
     const pictures = await time.step(target, edit);
 
     const sheet = sheetOf(target);
-    files.add(sheet, await pictures.contactSheet(undefined, { title: `“${NEUTRAL}” → “${target}”` }));
+    files.add(sheet, await pictures.contactSheet(undefined, { title: `“${neutral}” → “${target}”` }));
     edits.push({ target, direction, pictures, sheet });
   }
 
   files.add('edited-cats.png', await overview(edits));
   files.add(
     'index.html',
-    page({ cats, relevance, edits, time, settings: { neutral: NEUTRAL, alpha: ALPHAS, cats: CATS, sweep: SWEEP } }),
+    page({ cats, relevance, edits, time, settings: { alpha: ALPHAS, cats: CATS, sweep: SWEEP } }),
   );
   await files.commit();
   await cats.close();

@@ -31,14 +31,16 @@ export async function overview(edits) {
 /**
  * Every setting in one row: `{ sweep: { images: 12 } }` becomes `['sweep images', 12]`.
  *
- * @param {Record<string, string | number | readonly number[] | Record<string, string | number>>} settings
+ * @param {Record<string, unknown>} settings
  * @returns {(string | number)[][]}
  */
 function settingRows(settings) {
   return Object.entries(settings).flatMap(([name, value]) => {
+    if (typeof value === 'number' || typeof value === 'string') return [[name, value]];
     if (Array.isArray(value)) return [[name, value.join(', ')]];
-    if (typeof value !== 'object') return [[name, value]];
-    return Object.entries(value).map(([key, inner]) => [`${name} ${key}`, inner]);
+    return settingRows(
+      Object.fromEntries(Object.entries(value ?? {}).map(([key, inner]) => [`${name} ${key}`, inner])),
+    );
   });
 }
 
@@ -50,7 +52,7 @@ function settingRows(settings) {
  * @param {import('styleclip').Relevance} job.relevance
  * @param {readonly Edit[]} job.edits
  * @param {import('./stopwatch.mjs').Stopwatch} job.time
- * @param {Parameters<typeof settingRows>[0]} job.settings
+ * @param {Record<string, unknown>} job.settings
  */
 export function page({ cats, relevance, edits, time, settings }) {
   const { rendered, seconds } = relevance.meta;

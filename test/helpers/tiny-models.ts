@@ -28,16 +28,16 @@ export function byteTokenizer(): string {
 /** A CLIP that looks at 32 pixels. */
 const CLIP = {
   vision: 'vit',
-  image_size: 32,
+  imageSize: 32,
   patch: 16,
   embedding: 16,
-  vision_width: 32,
-  vision_layers: [1],
-  vision_heads: 2,
-  text_width: 32,
-  text_layers: 1,
-  text_heads: 2,
-  context_length: 77,
+  visionWidth: 32,
+  visionLayers: [1],
+  visionHeads: 2,
+  textWidth: 32,
+  textLayers: 1,
+  textHeads: 2,
+  contextLength: 77,
   vocabulary: 514,
 };
 

@@ -1,7 +1,7 @@
 /*
  * `styleclip generate`: draws latents from a seed and renders them.
  */
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { loadGenerator } from '../models.js';
 import type { Outcome } from '../output.js';
@@ -69,6 +69,6 @@ async function generate(session: Session, flags: Flags): Promise<Outcome> {
     }
   }
   await latents.save(latentsFile);
-  session.output.note(`latents: ${basename(latentsFile)}`);
+  session.output.note(`latents: ${latentsFile}`);
   return { text: images, result: { images, latents: latentsFile } };
 }

@@ -25,8 +25,12 @@ export function infoCommand(command: Command, start: Start): Command {
     .action(async (file: string, flags: Flags) => start('info', flags, (session) => info(session, file, flags)));
 }
 
-/** A value of the description in one line. */
-const oneLine = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+/** A value of the description in one line; a list of objects (the style layers) only by its length. */
+function oneLine(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const long = Array.isArray(value) && value.some((item) => typeof item === 'object');
+  return long ? `${value.length} entries` : JSON.stringify(value);
+}
 
 async function info(session: Session, given: string, flags: Flags): Promise<Outcome> {
   const file = await session.input.file(given);
