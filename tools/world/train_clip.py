@@ -3,8 +3,9 @@
 Contrastive, with the truth known: every caption carries the ranges of the factors it speaks of, so a cat of which
 another's caption happens to be true is no wrong answer to it, but one more right one.  Two linear read-outs, of the
 factors from the picture's embedding and of the ranges from the text's, are thrown away after training.  Contrast alone
-is content with colours, hats and backgrounds for a long while, so the first `--read-first` minutes train nothing but the
-picture's read-out: a network that sees stripes and moods before it has to match them with words.  `--generated` mixes in the generator's own pictures, plain
+is content with colours, hats and backgrounds for a long while, so `--words-first` minutes train nothing but the text's
+read-out and the next `--read-first` minutes nothing but the picture's: two towers that know stripes and moods before
+they have to match them.  `--generated` mixes in the generator's own pictures, plain
 and perturbed (see generated.py).  Resumable; `--start-from` begins a fine-tuning from another checkpoint.
 
     python train_clip.py --kind methods --pool build/world/pool --checkpoint build/world/ckpt/clip.pt --minutes 20
@@ -73,6 +74,7 @@ def main() -> None:
     arg.add_argument("--batch", type=int, default=160, help="pictures")
     arg.add_argument("--captions", type=int, default=64, help="of the batch's first pictures; the truth is known of all")
     arg.add_argument("--rate", type=float, default=2e-3)
+    arg.add_argument("--words-first", type=float, default=0.0, help="minutes of the text's read-out alone, before all")
     arg.add_argument("--read-first", type=float, default=0.0, help="minutes of the picture's read-out alone")
     arg.add_argument("--seed", type=int)
     arg.add_argument("--compile", action="store_true")
@@ -143,24 +145,32 @@ def main() -> None:
         if len(pools) > 1:
             order = torch.randperm(len(f))
             pictures, f = pictures[order], f[order]
-        x = augment(common.to_float(pictures), 0.6)
-        x = model.normalise(x).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            images = visual(x)
-        # The read-outs see embeddings of unit variance: a fresh tower's are tiny, and a read-out would be slow to follow.
-        images = images.float()
-        known = (read_out["picture"](F.layer_norm(images, (width,))) - fx.seen(f)).square().mean()
-        loss, read = 20.0 * known, known.new_zeros(())
-        if clock.elapsed >= 60 * opt.read_first:
-            said = [captions.caption(row, rng) for row in f[: opt.captions].tolist()]
+        words_only = clock.elapsed < 60 * opt.words_first
+        pictures_only = not words_only and clock.elapsed < 60 * (opt.words_first + opt.read_first)
+        known = read = loss = torch.zeros(())
+        if not words_only:
+            x = augment(common.to_float(pictures), 0.6)
+            x = model.normalise(x).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                images = visual(x)
+            # The read-outs see embeddings of unit variance: a fresh tower's are tiny, and a read-out slow to follow.
+            images = images.float()
+            known = (read_out["picture"](F.layer_norm(images, (width,))) - fx.seen(f)).square().mean()
+            loss = loss + 20.0 * known
+        if not pictures_only:
+            told_of = f if words_only else f[: opt.captions]
+            said = [captions.caption(row, rng) for row in told_of.tolist()]
             low, high = (torch.tensor([getattr(c, k) for c in said]) for k in ("low", "high"))
-            true = captions.true_of(low, high, f)
-            true.fill_diagonal_(True)
             with torch.autocast("cpu", torch.bfloat16):
                 texts = encode_by_length(model, [tokenizer.encode(c.text, model.config.context_length) for c in said])
             texts = texts.float()
-            read = (read_out["text"](F.layer_norm(texts, (width,))) - torch.cat([low, high], 1)).abs().mean()
-            loss = loss + contrastive_loss(images, texts, model.logit_scale.exp(), true) + read
+            meant = torch.cat([low + high - 1, 1 - (high - low)], 1)  # which way, and how narrowly
+            read = (read_out["text"](F.layer_norm(texts, (width,))) - meant).square().mean()
+            loss = loss + 20.0 * read
+            if not words_only:
+                true = captions.true_of(low, high, f)
+                true.fill_diagonal_(True)
+                loss = loss + contrastive_loss(images, texts, model.logit_scale.exp(), true)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -173,7 +183,7 @@ def main() -> None:
         running = 0.98 * running + 0.02 * loss.item() if step > 1 else loss.item()
         if print_now():
             print(f"step {step} minutes {clock.elapsed / 60:.1f} loss {running:.3f} read-outs {known.item():.3f} "
-                  f"{read.item():.3f} "
+                  f"{read.item():.4f} "
                   f"scale {model.logit_scale.exp().item():.1f}", flush=True)
         if save_now():
             save()
