@@ -37,6 +37,7 @@ function validCalls(
 ): Partial<Record<keyof NativeAddon, unknown[]>> {
   const { generator, clip, identity, encoder } = models;
   const { total } = generator.layout!;
+  const run = { cancel: addon.createCancel(), onProgress: () => undefined };
   const sampling = { seed: 1n, truncationPsi: 0.7, truncationCutoff: -1 };
   const tokens = (first: number): unknown => tensor(Int32Array.from([30, first, 31, 0, 0, 0, 0, 0]), 1, 8);
   const pictures = tensor(
@@ -64,28 +65,28 @@ function validCalls(
         tokenizer: '',
         file: join(folder, 'made.pt'),
       },
-      {},
+      run,
     ],
-    load: [generator.file, { kind: 'generator', device: 'cpu', dtype: 'float32', trust: false }, {}],
-    runMethod: [generator, 'mapping', [ramp(2, 16)], {}],
-    sample: [generator, { ...sampling, count: 2, first: 0, space: 's' }, {}],
-    mapping: [generator, ramp(2, 16), {}],
-    truncate: [generator, ramp(2, 16), { truncationPsi: 0.5, truncationCutoff: 2 }, {}],
-    styles: [generator, ramp(1, generator.layout!.rows, 16), {}],
-    synthesize: [generator, ramp(2, total), { noise: 'const', noiseSeed: 0n, batch: 1, as: 'uint8' }, {}],
-    statistics: [generator, { ...sampling, samples: 8 }, {}],
+    load: [generator.file, { kind: 'generator', device: 'cpu', dtype: 'float32', trust: false }, run],
+    runMethod: [generator, 'mapping', [ramp(2, 16)], run],
+    sample: [generator, { ...sampling, count: 2, first: 0, space: 's' }, run],
+    mapping: [generator, ramp(2, 16), run],
+    truncate: [generator, ramp(2, 16), { truncationPsi: 0.5, truncationCutoff: 2 }, run],
+    styles: [generator, ramp(1, generator.layout!.rows, 16), run],
+    synthesize: [generator, ramp(2, total), { noise: 'const', noiseSeed: 0n, batch: 1, as: 'uint8' }, run],
+    statistics: [generator, { ...sampling, samples: 8 }, run],
     edit: [
       generator,
       ramp(1, total),
       new Float32Array(total),
       { alpha: Float64Array.of(0, 1), batch: 1, noise: 'const', as: 'float32' },
-      {},
+      run,
     ],
-    encodeText: [clip, tokens(3), {}],
-    encodeImage: [clip, pictures, { preprocess: 'float', batch: 1 }, {}],
-    textDirection: [clip, tokens(3), tokens(5), {}],
-    embed: [identity, pictures, {}],
-    encode: [encoder, pictures, {}],
+    encodeText: [clip, tokens(3), run],
+    encodeImage: [clip, pictures, { preprocess: 'float', batch: 1 }, run],
+    textDirection: [clip, tokens(3), tokens(5), run],
+    embed: [identity, pictures, run],
+    encode: [encoder, pictures, run],
     sweep: [
       generator,
       clip,
@@ -101,7 +102,7 @@ function validCalls(
         batch: 4,
         memoryBytes: 0,
       },
-      {},
+      run,
     ],
     globalDirection: [
       {
@@ -226,6 +227,11 @@ function* mutations(
     for (const [i, value] of wrongValues(models).entries())
       yield [`argument ${position}, value ${i}`, valid.with(position, value)];
     const argument = valid[position];
+    if (Array.isArray(argument)) {
+      for (const [i, value] of wrongValues(models).entries()) {
+        yield [`argument ${position}[0], value ${i}`, valid.with(position, [value])];
+      }
+    }
     if (typeof argument !== 'object' || argument === null || Object.getPrototypeOf(argument) !== Object.prototype)
       continue;
     for (const key of Object.keys(argument)) {

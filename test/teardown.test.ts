@@ -18,7 +18,7 @@ const LEAVES_WITHIN_MS = 10_000;
 const HANGS_AFTER_MS = 60_000;
 
 /** How each way ends: an exit code, or the signal that the process sent itself with nobody listening. */
-const WAYS: Record<string, number | NodeJS.Signals> = {
+const WAYS: Record<string, number | string> = {
   natural: 0,
   pending: 0,
   exit: 7,
@@ -36,7 +36,7 @@ const WAYS: Record<string, number | NodeJS.Signals> = {
 };
 
 interface Ended {
-  outcome: number | NodeJS.Signals | null;
+  outcome: number | string | null;
   stderr: string;
   /** From the moment it began to leave; NaN when it never said so. */
   leftAfter: number;
