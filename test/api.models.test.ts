@@ -342,6 +342,7 @@ const wrongCalls: [string, () => Promise<unknown>, string][] = [
     'MODEL_MISMATCH',
   ],
   ['editEach', async () => generator.editEach(some, nothing, { alpha: 1 }).next(), 'ARGUMENT'],
+  ['editEach noise', async () => generator.editEach(some, direction, { alpha: 1, noise: 'random' }).next(), 'ARGUMENT'],
   ['text 5', async () => clip.encodeText(5 as never), 'ARGUMENT'],
   ['text []', async () => clip.encodeText([]), 'ARGUMENT'],
   ['long text', async () => clip.encodeText('x'.repeat(100)), 'RANGE'],

@@ -15,7 +15,7 @@ import {
   show,
 } from './check.js';
 import { parseJsonObject } from './files/json.js';
-import { checkReadable, loadModel, Model } from './model.js';
+import { callModel, checkReadable, loadModel, Model, modelInfo } from './model.js';
 import type { NativeModel, NativeTensor } from './native.js';
 import { native } from './runtime.js';
 import { nativeError, runNative } from './signals.js';
@@ -122,8 +122,11 @@ export interface Tensor {
 
 /** Any archive, for running its methods on tensors: checks, pipes, other tools. */
 export class Module extends Model {
+  readonly #info: ModelInfo;
+
   private constructor(handle: NativeModel) {
     super(handle);
+    this.#info = Object.freeze(modelInfo(handle));
   }
 
   /** Loads an archive of whatever kind. Errors as {@link Generator.load}. */
@@ -132,7 +135,7 @@ export class Module extends Model {
   }
 
   get info(): ModelInfo {
-    return this.commonInfo();
+    return this.#info;
   }
 
   /**
@@ -159,7 +162,7 @@ export class Module extends Model {
       }
       return { data: input.data, shape };
     });
-    const results = await this.call(o, (addon, handle, run) => addon.runMethod(handle, name, tensors, run));
+    const results = await callModel(this, o, (addon, handle, run) => addon.runMethod(handle, name, tensors, run));
     return results.map(({ data, shape }) => {
       if (data instanceof Uint16Array)
         return fail('INTERNAL', `${name} gave half-precision numbers`, 'Report this as a bug.');

@@ -4,7 +4,7 @@ import { checkBoolean, checkInteger, checkOneOf, checkOptions, checkString, chec
 import { log } from './configure.js';
 import { TextDirection } from './direction.js';
 import { Images, type ImagesLike } from './images.js';
-import { loadModel, Model } from './model.js';
+import { callModel, describedSize, loadModel, Model, modelInfo } from './model.js';
 import type { NativeModel, NativeTensor } from './native.js';
 import { fillTemplate, IMAGENET_TEMPLATES } from './templates.js';
 import { Tokenizer, type Tokens } from './tokenizer/tokenizer.js';
@@ -68,13 +68,14 @@ export class Clip extends Model {
 
   private constructor(handle: NativeModel) {
     super(handle);
+    const info = modelInfo(handle);
     this.#tokenizer = handle.tokenizer === '' ? undefined : Tokenizer.parse(handle.tokenizer, handle.file);
     this.#info = Object.freeze({
-      ...this.commonInfo(),
-      imageSize: this.size('imageSize'),
-      embeddingDim: this.size('embedding'),
-      contextLength: this.size('contextLength'),
-      vocabularySize: this.size('vocabulary'),
+      ...info,
+      imageSize: describedSize(info, 'imageSize'),
+      embeddingDim: describedSize(info, 'embedding'),
+      contextLength: describedSize(info, 'contextLength'),
+      vocabularySize: describedSize(info, 'vocabulary'),
     });
   }
 
@@ -119,7 +120,7 @@ export class Clip extends Model {
     const normalize = checkBoolean(o.normalize ?? false, 'normalize');
     const tokens = this.#tokenize(checkTexts(texts, 'texts'), o);
     this.#warn(tokens.unknownWords);
-    const result = await this.call(o, (addon, handle, run) => addon.encodeText(handle, tensor(tokens), run));
+    const result = await callModel(this, o, (addon, handle, run) => addon.encodeText(handle, tensor(tokens), run));
     return embeddings(result, normalize);
   }
 
@@ -130,7 +131,7 @@ export class Clip extends Model {
     const preprocess = checkOneOf(o.preprocess ?? 'float', 'preprocess', ['float', 'reference8']);
     const batch = checkInteger(o.batch ?? 64, 'batch', 1, 4096);
     const input = imageTensor(images);
-    const result = await this.call(o, (addon, handle, run) =>
+    const result = await callModel(this, o, (addon, handle, run) =>
       addon.encodeImage(handle, input, { preprocess, batch }, run),
     );
     return embeddings(result, normalize);
@@ -154,7 +155,7 @@ export class Clip extends Model {
         o,
       ),
     ) as [Tokens, Tokens];
-    const result = await this.call(o, (addon, handle, run) =>
+    const result = await callModel(this, o, (addon, handle, run) =>
       addon.textDirection(handle, tensor(targets), tensor(neutrals), run),
     );
     return TextDirection.from({

@@ -4,7 +4,7 @@ import { checkOptions } from './check.js';
 import { imageTensor } from './clip.js';
 import type { ImagesLike } from './images.js';
 import { Latents } from './latents.js';
-import { loadModel, Model } from './model.js';
+import { callModel, describedSize, loadModel, Model, modelInfo } from './model.js';
 import type { NativeModel } from './native.js';
 import type { ModelInfo, ModelOptions, RunOptions } from './types.js';
 
@@ -21,8 +21,9 @@ export class Encoder extends Model {
 
   private constructor(handle: NativeModel) {
     super(handle);
-    this.#info = Object.freeze({ ...this.commonInfo(), imageSize: this.size('imageSize') });
-    const sha256 = this.described('generatorSha256');
+    const info = modelInfo(handle);
+    this.#info = Object.freeze({ ...info, imageSize: describedSize(info, 'imageSize') });
+    const sha256 = info.description['generatorSha256'];
     this.#generatorSha256 = typeof sha256 === 'string' ? sha256 : undefined;
   }
 
@@ -39,7 +40,7 @@ export class Encoder extends Model {
   async encode(images: ImagesLike, options?: RunOptions): Promise<Latents> {
     const o = checkOptions(options, ['signal', 'onProgress'], 'encode');
     const input = imageTensor(images);
-    const { data, shape } = await this.call(o, (addon, handle, run) => addon.encode(handle, input, run));
+    const { data, shape } = await callModel(this, o, (addon, handle, run) => addon.encode(handle, input, run));
     const meta = this.#generatorSha256 === undefined ? {} : { generatorSha256: this.#generatorSha256 };
     return Latents.from(data, shape, 'w_plus', meta);
   }

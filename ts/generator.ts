@@ -16,7 +16,7 @@ import { GlobalDirection, type GlobalDirectionLike } from './direction.js';
 import { EditBatch, type EditedImage } from './edit.js';
 import { Images } from './images.js';
 import { Latents, SPACES, type LatentsLike } from './latents.js';
-import { loadModel, Model } from './model.js';
+import { callModel, describedSize, loadModel, Model, modelInfo } from './model.js';
 import { checkMatch } from './model-match.js';
 import type { NativeModel, NativeSampleSettings, NativeTensor } from './native.js';
 import type {
@@ -59,6 +59,7 @@ export class Generator extends Model {
 
   private constructor(handle: NativeModel) {
     super(handle);
+    const info = modelInfo(handle);
     const native = handle.layout ?? fail('MODEL_KIND', `${handle.file} has no style layout`, 'Load a generator.');
     const { layers, rows, total, convChannels: conv, torgbChannels: torgb } = native;
     this.#layout = Object.freeze({
@@ -67,10 +68,10 @@ export class Generator extends Model {
       styleChannels: Object.freeze({ conv, torgb, total }),
     });
     this.#info = Object.freeze({
-      ...this.commonInfo(),
+      ...info,
       imageSize: layers.at(-1)!.resolution,
-      zDim: this.size('zWidth'),
-      wDim: this.size('styleWidth'),
+      zDim: describedSize(info, 'zWidth'),
+      wDim: describedSize(info, 'styleWidth'),
     });
   }
 
@@ -103,7 +104,7 @@ export class Generator extends Model {
     const first = checkInteger(o.first ?? 0, 'first', 0);
     const space = checkOneOf(o.space ?? 'w_plus', 'space', SPACES);
     const settings = this.#sampleSettings(o, checkSeed(o.seed));
-    const result = await this.call(o, (addon, handle, run) =>
+    const result = await callModel(this, o, (addon, handle, run) =>
       addon.sample(handle, { ...settings, count, first, space }, run),
     );
     return this.#latents(result, space);
@@ -113,7 +114,10 @@ export class Generator extends Model {
   async mapping(z: LatentsLike, options?: RunOptions & { force?: boolean }): Promise<Latents> {
     const o = checkOptions(options, [...RUN_KEYS, 'force'], 'mapping');
     const input = this.#input(z, ['z'], o.force);
-    return this.#latents(await this.call(o, (addon, handle, run) => addon.mapping(handle, tensor(input), run)), 'w');
+    return this.#latents(
+      await callModel(this, o, (addon, handle, run) => addon.mapping(handle, tensor(input), run)),
+      'w',
+    );
   }
 
   /** w [n, w] → w_plus [n, rows, w], its rows truncated towards the mean w. Defaults: ψ 0.7, all rows. */
@@ -122,7 +126,7 @@ export class Generator extends Model {
     const input = this.#input(w, ['w'], o.force);
     const { truncationPsi, truncationCutoff } = this.#truncation(o);
     return this.#latents(
-      await this.call(o, (addon, handle, run) =>
+      await callModel(this, o, (addon, handle, run) =>
         addon.truncate(handle, tensor(input), { truncationPsi, truncationCutoff }, run),
       ),
       'w_plus',
@@ -140,7 +144,10 @@ export class Generator extends Model {
     if (input.space === 'z') input = await this.mapping(input, { ...silent, force: true });
     if (input.space === 'w') input = await this.truncate(input, { ...silent, truncationPsi: 1, force: true });
     if (input.space === 's') return input;
-    return this.#latents(await this.call(o, (addon, handle, run) => addon.styles(handle, tensor(input), run)), 's');
+    return this.#latents(
+      await callModel(this, o, (addon, handle, run) => addon.styles(handle, tensor(input), run)),
+      's',
+    );
   }
 
   /** Latents of any space → one picture each. */
@@ -150,7 +157,7 @@ export class Generator extends Model {
     const noiseSeed = checkSeed(o.noiseSeed ?? 0, 'noiseSeed');
     const s = await this.styles(latents, { signal: o.signal, force: render.force });
     const { as, noise, batch } = render;
-    const result = await this.call(o, (addon, handle, run) =>
+    const result = await callModel(this, o, (addon, handle, run) =>
       addon.synthesize(handle, tensor(s), { as, noise, batch, noiseSeed }, run),
     );
     return this.#images(result);
@@ -161,7 +168,9 @@ export class Generator extends Model {
     const o = checkOptions(options, [...RUN_KEYS, ...TRUNCATION_KEYS, 'samples', 'seed'], 'statistics');
     const samples = checkInteger(o.samples ?? STATISTICS_SAMPLES, 'samples', 2, 100_000_000);
     const settings = this.#sampleSettings(o, checkSeed(o.seed ?? 0));
-    const result = await this.call(o, (addon, handle, run) => addon.statistics(handle, { ...settings, samples }, run));
+    const result = await callModel(this, o, (addon, handle, run) =>
+      addon.statistics(handle, { ...settings, samples }, run),
+    );
     return {
       mean: result.mean,
       sigma: result.sigma,
@@ -186,7 +195,8 @@ export class Generator extends Model {
 
   /**
    * The same, one picture after another, latent 0 with all strengths first. Only `batch` pictures are in memory at a
-   * time; leaving the loop ends the work.
+   * time; leaving the loop ends the work. Noise is `'const'` or `'none'`: random noise goes by a picture's number among all
+   * of a call, so a series cut in pieces would not be the pictures that {@link edit} makes.
    */
   async *editEach(
     latents: LatentsLike,
@@ -194,6 +204,9 @@ export class Generator extends Model {
     options: EditOptions,
   ): AsyncGenerator<EditedImage, void, undefined> {
     const { s, delta, alphas, render, run } = await this.#prepareEdit(latents, direction, options, 'editEach');
+    if (render.noise === 'random') {
+      fail('ARGUMENT', "editEach() cannot render with noise 'random'", "Use edit(), or noise 'const'.");
+    }
     const started = performance.now();
     const total = s.length * alphas.length;
     let done = 0;
@@ -237,7 +250,7 @@ export class Generator extends Model {
 
   async #editNative(s: Latents, delta: Float32Array, alpha: Float64Array, render: Render, run: RunOptions) {
     const { as, noise, batch } = render;
-    const result = await this.call(run, (addon, handle, native) =>
+    const result = await callModel(this, run, (addon, handle, native) =>
       addon.edit(handle, tensor(s), delta, { alpha, batch, noise, as }, native),
     );
     return { images: this.#images(result.images), codes: this.#latents(result.s, 's') };

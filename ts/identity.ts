@@ -3,7 +3,7 @@
 import { checkOptions } from './check.js';
 import { embeddings, imageTensor, type Embeddings } from './clip.js';
 import type { ImagesLike } from './images.js';
-import { loadModel, Model } from './model.js';
+import { callModel, describedSize, loadModel, Model, modelInfo } from './model.js';
 import type { NativeModel } from './native.js';
 import type { ModelInfo, ModelOptions, RunOptions } from './types.js';
 
@@ -20,10 +20,11 @@ export class Identity extends Model {
 
   private constructor(handle: NativeModel) {
     super(handle);
+    const info = modelInfo(handle);
     this.#info = Object.freeze({
-      ...this.commonInfo(),
-      imageSize: this.size('imageSize'),
-      embeddingDim: this.size('embedding'),
+      ...info,
+      imageSize: describedSize(info, 'imageSize'),
+      embeddingDim: describedSize(info, 'embedding'),
     });
   }
 
@@ -40,6 +41,6 @@ export class Identity extends Model {
   async embed(images: ImagesLike, options?: RunOptions): Promise<Embeddings> {
     const o = checkOptions(options, ['signal', 'onProgress'], 'embed');
     const input = imageTensor(images);
-    return embeddings(await this.call(o, (addon, handle, run) => addon.embed(handle, input, run)), false);
+    return embeddings(await callModel(this, o, (addon, handle, run) => addon.embed(handle, input, run)), false);
   }
 }

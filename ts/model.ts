@@ -46,26 +46,20 @@ export async function checkReadable(path: string): Promise<void> {
   if (!found.isFile()) fail('FILE_NOT_FOUND', `${path} is not a file`, 'Name a file.');
 }
 
-/** The native handle of a model; throws `CLOSED` after close(). For calls that take two models. */
-export function handleOf(model: Model): NativeModel {
-  return model.openHandle();
-}
+/** The native part of every model. Here rather than in the class, so that no raw interface shows in public types. */
+const handles = new WeakMap<Model, NativeModel>();
 
 /** A model that owns native memory. It belongs to the thread that loaded it; its calls run one after another. */
 export abstract class Model implements Closeable {
-  readonly #handle: NativeModel;
-  readonly #description: Record<string, unknown>;
   #closing: Promise<void> | undefined;
 
-  /** @internal */
   protected constructor(handle: NativeModel) {
-    this.#handle = handle;
-    this.#description = parseJsonObject({ text: handle.description }) ?? {};
+    handles.set(this, handle);
   }
 
   /** Frees the native memory after the running call; later calls reject with `ERR_STYLECLIP_CLOSED`. */
   async close(): Promise<void> {
-    this.#closing ??= this.#handle.close();
+    this.#closing ??= handles.get(this)!.close();
     try {
       await this.#closing;
     } catch (e) {
@@ -74,58 +68,54 @@ export abstract class Model implements Closeable {
   }
 
   get closed(): boolean {
-    return this.#closing !== undefined || this.#handle.closed;
+    return this.#closing !== undefined || handles.get(this)!.closed;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
 
-  /** @internal */
-  openHandle(): NativeModel {
-    if (this.closed) {
-      fail('CLOSED', `the ${this.#handle.kind} ${this.#handle.file} is closed`, 'Load it again, or close it later.');
-    }
-    return this.#handle;
-  }
+/** The native part of an open model; throws `CLOSED` after close(). */
+export function handleOf(model: Model): NativeModel {
+  const handle = handles.get(model)!;
+  if (model.closed) fail('CLOSED', `the ${handle.kind} ${handle.file} is closed`, 'Load it again, or close it later.');
+  return handle;
+}
 
-  /** What every model tells of itself. @internal */
-  protected commonInfo(): ModelInfo {
-    const { file, sha256, device, dtype, memoryBytes } = this.#handle;
-    const licence = this.#description['licence'];
-    return {
-      file,
-      sha256,
-      device,
-      dtype,
-      memoryBytes,
-      licence: typeof licence === 'string' ? licence : 'unknown',
-      description: this.#description,
-    };
-  }
+/** One call on a model, under the caller's signal and progress callback. */
+export async function callModel<T>(
+  model: Model,
+  options: RunOptions,
+  make: (addon: NativeAddon, handle: NativeModel, run: NativeRun) => Promise<T>,
+): Promise<T> {
+  const handle = handleOf(model);
+  const addon = native();
+  return runNative(
+    options,
+    () => addon.createCancel(),
+    async (run) => make(addon, handle, run),
+  );
+}
 
-  /** A whole number of the description; 0 where a foreign archive does not say. @internal */
-  protected size(name: string): number {
-    const value = this.#description[name];
-    return Number.isSafeInteger(value) ? (value as number) : 0;
-  }
+/** What every model tells of itself, from its native part. */
+export function modelInfo(handle: NativeModel): ModelInfo {
+  const { file, sha256, device, dtype, memoryBytes } = handle;
+  const description = parseJsonObject({ text: handle.description }) ?? {};
+  const licence = description['licence'];
+  return {
+    file,
+    sha256,
+    device,
+    dtype,
+    memoryBytes,
+    licence: typeof licence === 'string' ? licence : 'unknown',
+    description,
+  };
+}
 
-  /** A text or list of the description, as it stands there. @internal */
-  protected described(name: string): unknown {
-    return this.#description[name];
-  }
-
-  /** One call on this model. @internal */
-  protected async call<T>(
-    options: RunOptions,
-    make: (addon: NativeAddon, handle: NativeModel, run: NativeRun) => Promise<T>,
-  ): Promise<T> {
-    const handle = this.openHandle();
-    const addon = native();
-    return runNative(
-      options,
-      () => addon.createCancel(),
-      async (run) => make(addon, handle, run),
-    );
-  }
+/** A whole number of a model's description; 0 where a foreign archive does not say. */
+export function describedSize(info: ModelInfo, name: string): number {
+  const value = info.description[name];
+  return Number.isSafeInteger(value) ? (value as number) : 0;
 }
