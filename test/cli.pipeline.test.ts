@@ -191,6 +191,11 @@ test('direction: the channels it moves, and the same direction from an fs3.npy',
   t.is(Math.fround(found['largest'] as number), Math.abs(channels[0]!.relevance));
   const text = await run(['direction', ...DIRECTION, ...models.flags, '--relevance', relevance]);
   for (const { name } of channels) t.true(text.stdout.includes(name));
+  const fs3 = await run(['sweep', ...SWEEP, ...models.flags, '--out', 'same.npy']);
+  t.is(fs3.code, 0, fs3.stderr);
+  const imported = await result('direction', ...DIRECTION, ...models.flags, '--relevance', 'same.npy');
+  const list = (r: Record<string, unknown>): string[] => (r['channels'] as { name: string }[]).map(({ name }) => name);
+  t.deepEqual(list(imported), list(found));
   const none = await run([
     'direction',
     ...DIRECTION.slice(0, 4),
