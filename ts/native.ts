@@ -7,6 +7,8 @@
 export interface NativeTensor<T extends NativeArray = NativeArray> {
   data: T;
   shape: number[];
+  /** Of a Uint16Array: which bits it holds. Always there on results; 'float16' where an input leaves it out. */
+  dtype?: 'float16' | 'bfloat16';
 }
 export type NativeArray =
   | Float32Array
@@ -81,6 +83,8 @@ export interface NativeSampleSettings {
 }
 
 export interface NativeSweepOptions extends NativeSampleSettings {
+  /** A name of the core's `sweep_methods()`. Default 'reference'. */
+  method?: string;
   images: number;
   sigmas: number;
   perturb: 'absolute' | 'relative';
@@ -127,7 +131,10 @@ export interface NativeAddon {
   /** Devices usable now: ['cpu'] or ['cpu', 'cuda:0', …]; cudaLibrary is the path of styleclip_cuda.so, '' for none. */
   devices(cudaLibrary: string): Promise<string[]>;
   createCancel(): NativeCancel;
-  /** Drops this environment's queued calls, stops its running one, waits for it (one batch at most). Idempotent. */
+  /**
+   * Drops this environment's queued calls, stops its running one, waits for it (one batch at most), frees its models; from
+   * then on calls are refused. Idempotent. The addon runs it by itself on 'exit' and when its environment is torn down.
+   */
   drain(): void;
   /** Calls pending in this environment. */
   pending(): number;
