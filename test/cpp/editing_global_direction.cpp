@@ -81,9 +81,7 @@ Error error_of(F&& f) {
 }
 
 // The planted numbers are float32, so relevances carry 2⁻²⁴ of rounding, a few times over.
-doctest::Approx near(double value) {
-  return doctest::Approx(value).epsilon(1e-6);
-}
+doctest::Approx near(double value) { return doctest::Approx(value).epsilon(1e-6); }
 
 TEST_CASE("β keeps |r| ≥ β, both signs, the largest first, and divides by the largest") {
   const Planted planted({0.1F, -0.4F, 0.2F, 0.05F, 0.3F});

@@ -146,6 +146,17 @@ TEST_CASE("a batch size is chosen when none is given; codes alone when nobody ta
   CHECK(at::equal(s, all.s));
 }
 
+TEST_CASE("random noise belongs to the latent: strength 0 twice is the same picture, other latents see other noise") {
+  const at::Tensor s = codes(1).expand({2, -1}).clone();
+  std::vector<at::Tensor> images;
+  (void)styleclip::edit(tiny::generator(), s, some_delta(), {0, 0}, 8, NoiseMode::Random,
+                        [&](std::int64_t, const at::Tensor& part) { images.push_back(part.clone()); }, {});
+  REQUIRE(images.size() == 4);
+  CHECK(at::equal(images[0], images[1]));
+  CHECK(at::equal(images[2], images[3]));
+  CHECK((images[0] - images[2]).abs().max().item<double>() > 0.01);
+}
+
 TEST_CASE("edits with arguments that make no sense, and cancelled ones") {
   const at::Tensor s = codes(2);
   const at::Tensor delta = some_delta();

@@ -31,9 +31,7 @@ Error error_of(F&& f) {
   return {ErrorCode::Internal, "", ""};
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 TEST_CASE("registration may be asked for again and from many threads") {
   std::atomic<int> failures{0};

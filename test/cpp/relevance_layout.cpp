@@ -11,12 +11,8 @@ using styleclip::Error;
 using styleclip::ErrorCode;
 using styleclip::StyleLayout;
 
-StyleLayout config_f() {
-  return StyleLayout::stylegan2(1024, {512, 512, 512, 512, 512, 256, 128, 64, 32});
-}
-StyleLayout tiny() {
-  return StyleLayout::stylegan2(16, {5, 4, 3});
-}
+StyleLayout config_f() { return StyleLayout::stylegan2(1024, {512, 512, 512, 512, 512, 256, 128, 64, 32}); }
+StyleLayout tiny() { return StyleLayout::stylegan2(16, {5, 4, 3}); }
 
 template <typename F>
 ErrorCode code_of(F&& f) {

@@ -79,7 +79,7 @@ TEST_CASE("bad settings, broken models, cancelling") {
   CHECK(tiny::error_of([&] { (void)made(10, settings); }).code() == ErrorCode::Range);
 
   tiny::Weights weights = tiny::generator_weights();
-  weights["to_rgbs.0.conv.modulation.weight"][1][0] = std::nan("");
+  tiny::overflow_style(weights, "to_rgbs.0", 1);
   const auto generator = tiny::load_generator(weights);
   const auto error = tiny::error_of([&] { (void)styleclip::style_statistics(*generator, 10, {}, {}); });
   CHECK(error.code() == ErrorCode::NotFinite);

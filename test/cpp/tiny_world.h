@@ -71,6 +71,12 @@ inline Weights generator_weights() {
   return weights;
 }
 
+/// Makes one style channel of a layer infinite for about half of all latents, with finite weights.
+inline void overflow_style(Weights& weights, const std::string& layer, std::int64_t channel) {
+  weights[layer + ".conv.modulation.bias"][channel] = 3.4e38;
+  weights[layer + ".conv.modulation.weight"][channel][0] = 3e38;
+}
+
 /// A file that is gone with the object.
 class TemporaryFile {
  public:

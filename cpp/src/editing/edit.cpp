@@ -51,12 +51,17 @@ at::Tensor edit(Generator& generator, const at::Tensor& s, const at::Tensor& del
           .to(at::kFloat)
           .flatten(0, 1);
   const std::int64_t pictures = edited.size(0);
-  const std::int64_t part = choose_batch(batch, 0, picture_bytes(generator.layout(), 0), generator.device());
+  // Random noise belongs to a picture's number, and a forward has consecutive numbers. Each picture goes alone then, with
+  // its latent's number, so that the strengths of one latent differ by the edit only.
+  const std::int64_t part =
+      noise == NoiseMode::Random ? 1 : choose_batch(batch, 0, picture_bytes(generator.layout(), 0), generator.device());
+  const auto strengths_each = static_cast<std::int64_t>(alphas.size());
   run.check();
   ProgressMeter meter(run, "edit", pictures, "images");
   for (std::int64_t first = 0; first < pictures; first += part) {
     const std::int64_t count = std::min(part, pictures - first);
-    const at::Tensor images = generator.synthesis(edited.narrow(0, first, count), noise);
+    const at::Tensor images =
+        generator.synthesis(edited.narrow(0, first, count), noise, /*noise_seed=*/0, first / strengths_each);
     if (take) take(first, images);
     meter.step(count);
   }

@@ -89,12 +89,8 @@ void accumulate_directions_cpu(const at::Tensor& plus, const at::Tensor& minus, 
     });
   };
   switch (plus.scalar_type()) {
-    case at::kHalf:
-      run(from_plus.const_data_ptr<at::Half>(), from_minus.const_data_ptr<at::Half>());
-      break;
-    case at::kBFloat16:
-      run(from_plus.const_data_ptr<at::BFloat16>(), from_minus.const_data_ptr<at::BFloat16>());
-      break;
+    case at::kHalf: run(from_plus.const_data_ptr<at::Half>(), from_minus.const_data_ptr<at::Half>()); break;
+    case at::kBFloat16: run(from_plus.const_data_ptr<at::BFloat16>(), from_minus.const_data_ptr<at::BFloat16>()); break;
     default:  // the check lets nothing else through
       run(from_plus.const_data_ptr<float>(), from_minus.const_data_ptr<float>());
   }

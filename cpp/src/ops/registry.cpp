@@ -37,9 +37,7 @@ std::map<std::string, std::string>& forced_names() {
   return *names;
 }
 
-std::string qualified(const std::string& op) {
-  return std::string(kNamespace) + "::" + op;
-}
+std::string qualified(const std::string& op) { return std::string(kNamespace) + "::" + op; }
 
 // Path of the copy that registered the namespace, or "" when there is none that says.
 std::string registered_owner() {

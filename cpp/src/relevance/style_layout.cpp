@@ -28,9 +28,7 @@ std::string known_names(const StyleLayout& layout) {
 
 }  // namespace
 
-std::int64_t StyleLayout::total() const {
-  return layers.empty() ? 0 : layers.back().offset + layers.back().channels;
-}
+std::int64_t StyleLayout::total() const { return layers.empty() ? 0 : layers.back().offset + layers.back().channels; }
 
 std::int64_t StyleLayout::conv_channels() const {
   std::int64_t sum = 0;
@@ -38,9 +36,7 @@ std::int64_t StyleLayout::conv_channels() const {
   return sum;
 }
 
-std::int64_t StyleLayout::torgb_channels() const {
-  return total() - conv_channels();
-}
+std::int64_t StyleLayout::torgb_channels() const { return total() - conv_channels(); }
 
 std::size_t StyleLayout::layer_of(std::int64_t channel) const {
   if (channel < 0 || channel >= total()) {

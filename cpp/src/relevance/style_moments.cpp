@@ -31,8 +31,6 @@ void StyleMoments::merge(std::int64_t count, const at::Tensor& mean, const at::T
   count_ += count;
 }
 
-at::Tensor StyleMoments::sigma() const {
-  return at::sqrt(squares_ / static_cast<double>(count_));
-}
+at::Tensor StyleMoments::sigma() const { return at::sqrt(squares_ / static_cast<double>(count_)); }
 
 }  // namespace styleclip

@@ -38,17 +38,23 @@ at::Tensor perturbed_codes(const SweepInputs& inputs, std::int64_t first, std::i
   return codes;
 }
 
-// S codes [n, total] -> embeddings [n, dim], `batch` pictures a forward.
-at::Tensor embed(Generator& generator, Clip& clip, const at::Tensor& codes, std::int64_t batch,
+// S codes [2, k, m, total] of pictures m0 … m0 + m − 1 -> embeddings [2, k, m, dim], `batch` pictures a forward. Random
+// noise belongs to a picture's number, and a forward has consecutive numbers: there no forward goes past the last one.
+at::Tensor embed(Generator& generator, Clip& clip, const at::Tensor& codes, std::int64_t m0, std::int64_t batch,
                  const SweepOptions& options, const RunContext& run) {
+  const std::int64_t m = codes.size(2);
+  const at::Tensor flat = codes.flatten(0, 2);
   std::vector<at::Tensor> embeddings;
-  for (std::int64_t first = 0; first < codes.size(0); first += batch) {
+  for (std::int64_t first = 0; first < flat.size(0);) {
     run.check();
-    const at::Tensor part = codes.narrow(0, first, std::min(batch, codes.size(0) - first));
-    const at::Tensor images = generator.synthesis(part, options.noise);
+    std::int64_t count = std::min(batch, flat.size(0) - first);
+    if (options.noise == NoiseMode::Random) count = std::min(count, m - first % m);
+    const at::Tensor images =
+        generator.synthesis(flat.narrow(0, first, count), options.noise, options.samples.seed, m0 + first % m);
     embeddings.push_back(clip.encode_image(clip.preprocess(images, options.preprocess)));
+    first += count;
   }
-  return at::cat(embeddings);
+  return at::cat(embeddings).view({codes.size(0), codes.size(1), m, -1});
 }
 
 // The fewest equal parts of at most `largest` each: the size of one.
@@ -80,7 +86,7 @@ RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStati
     for (std::int64_t m0 = 0; m0 < pictures; m0 += pictures_a_block) {
       const std::int64_t m = std::min(pictures_a_block, pictures - m0);
       const at::Tensor codes = perturbed_codes(inputs, first, k, m0, m);
-      const at::Tensor f = embed(generator, clip, codes.flatten(0, 2), batch, options, run).view({2, k, m, -1});
+      const at::Tensor f = embed(generator, clip, codes, m0, batch, options, run);
       sums.add(first, f[0], f[1]);
       meter.step(2 * k * m);
     }
