@@ -80,9 +80,15 @@ def presence(f: torch.Tensor) -> torch.Tensor:
     return t * t * (3 - 2 * t)
 
 
+def stripiness(f: torch.Tensor) -> torch.Tensor:
+    """How strongly the stripes are drawn: not at all up to 0.25, fully from 0.75 on."""
+    return ((f - 0.25) / 0.5).clamp(0, 1)
+
+
 def seen(f: torch.Tensor) -> torch.Tensor:
-    """The factors with every presence factor replaced by how much of its thing is drawn: all that a picture shows."""
+    """The factors with every presence factor, and stripes, replaced by how much is drawn: all that a picture shows."""
     f = f.clone()
+    f[:, INDEX["stripes"]] = stripiness(f[:, INDEX["stripes"]])
     for name in PRESENCE:
         f[:, INDEX[name]] = presence(f[:, INDEX[name]])
     return f

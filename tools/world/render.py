@@ -135,7 +135,7 @@ def _draw(f: torch.Tensor, size: int) -> torch.Tensor:
     c.paint(inside, fur)
 
     # stripes: three down the forehead, two on each cheek
-    s = ((g["stripes"] - 0.25) / 0.5).clamp(0, 1) * inside * 0.9
+    s = fx.stripiness(g["stripes"]) * inside * 0.9
     brow = torch.maximum(au - 0.045, (v + 0.36).abs() - 0.16)
     brow = torch.minimum(brow, torch.maximum((au - 0.17).abs() - 0.040, (v + 0.33).abs() - 0.11))
     cheek = torch.maximum((v - 0.08 - 0.10 * (au - 0.5)).abs() - 0.036, half * 0.80 - au)

@@ -1,7 +1,9 @@
 """Trains the identity network: the same cat in another mood, pose, dress or room should embed alike.
 
 Identities are rows of the seven identity factors; each is drawn several times with everything else at random.  ArcFace
-loss over the training identities; held out are identities never seen: AUC of the cosine, same cat against another.
+loss against centres that are the mean of an identity's other views in the batch (centres that are parameters, one of
+1,500 identities each, need more passes than a CPU has time for); held out are identities never seen: AUC of the cosine, same cat against another.  A
+linear read-out of the seven factors (thrown away afterwards) goes before, for `--read-first` minutes, and along.
 
     python train_identity.py --checkpoint build/world/ckpt/identity.pt --minutes 12
 """
@@ -54,10 +56,15 @@ def evaluate(model: Backbone, pictures: torch.Tensor, views: int, seed: int = 8)
     return area(score, is_same, ~is_same)
 
 
-def arcface(embedding: torch.Tensor, centres: torch.Tensor, label: torch.Tensor, margin: float,
-            scale: float) -> torch.Tensor:
-    cos = (embedding @ F.normalize(centres, dim=1).T).clamp(-0.9999, 0.9999)
-    own = cos.gather(1, label[:, None])
+def arcface(embedding: torch.Tensor, views: int, margin: float, scale: float) -> torch.Tensor:
+    """Rows of one identity lie together, `views` of each; a row's own centre leaves the row itself out."""
+    n = len(embedding) // views
+    groups = embedding.view(n, views, -1)
+    total = groups.sum(1)
+    own_centre = F.normalize(total[:, None] - groups, dim=2).flatten(0, 1)
+    cos = embedding @ F.normalize(total, dim=1).T
+    own = (embedding * own_centre).sum(1, keepdim=True).clamp(-0.9999, 0.9999)
+    label = torch.arange(n).repeat_interleave(views)
     with_margin = torch.cos(torch.acos(own) + margin)
     return F.cross_entropy(scale * cos.scatter(1, label[:, None], with_margin), label)
 
@@ -67,9 +74,11 @@ def main() -> None:
     arg.add_argument("--litter", type=Path, default=Path("build/world/litter.pt"), help="cache of the drawn cats")
     arg.add_argument("--checkpoint", type=Path, default=Path("build/world/ckpt/identity.pt"))
     arg.add_argument("--minutes", type=float, default=12)
+    arg.add_argument("--read-first", type=float, default=3, help="minutes of the read-out alone")
     arg.add_argument("--identities", type=int, default=1500)
     arg.add_argument("--views", type=int, default=14)
-    arg.add_argument("--batch", type=int, default=96)
+    arg.add_argument("--batch", type=int, default=128)
+    arg.add_argument("--of-each", type=int, default=4, help="views of an identity in a batch")
     arg.add_argument("--rate", type=float, default=3e-3)
     arg.add_argument("--seed", type=int, default=41)
     opt = arg.parse_args()
@@ -77,19 +86,21 @@ def main() -> None:
     if not opt.litter.exists():
         pictures, f = litter(opt.identities, opt.views, opt.seed)
         common.save_atomic({"pictures": pictures, "factors": f}, opt.litter)
-    pictures = common.load(opt.litter)["pictures"]
+    cats = common.load(opt.litter)
+    pictures, traits = cats["pictures"], fx.seen(cats["factors"])[:, [fx.INDEX[name] for name in fx.IDENTITY]]
     held, _ = litter(100, 6, HELD_OUT_SEED)
 
     model = Backbone(Config()).to(memory_format=torch.channels_last)
-    centres = torch.nn.Parameter(torch.randn(opt.identities, model.config.embed_dim))
-    adam = torch.optim.AdamW([*model.parameters(), centres], lr=opt.rate, betas=(0.9, 0.99), weight_decay=0.01,
+    read_out = torch.nn.Linear(model.config.embed_dim, len(fx.IDENTITY))
+    adam = torch.optim.AdamW([*model.parameters(), *read_out.parameters()], lr=opt.rate, betas=(0.9, 0.99), weight_decay=0.01,
                              fused=True)
     average = common.Average(model, 0.995)
     step, elapsed = 0, 0.0
     if saved := common.load(opt.checkpoint):
         model.load_state_dict(saved["model"])
-        centres.data.copy_(saved["centres"])
-        adam.load_state_dict(saved["adam"])
+        read_out.load_state_dict(saved["read_out"])
+        if "adam" in saved:
+            adam.load_state_dict(saved["adam"])
         average.state, average.updates = saved["average"], 1000
         step, elapsed = saved["step"], saved["elapsed"]
     clock, save_now, print_now = common.Clock(opt.minutes, elapsed), common.Every(120), common.Every(30)
@@ -97,8 +108,9 @@ def main() -> None:
 
     def save() -> None:
         common.save_atomic({
-            "model": model.state_dict(), "centres": centres.data, "adam": adam.state_dict(), "average": average.state,
+            "model": model.state_dict(), "adam": adam.state_dict(), "average": average.state,
             "step": step, "elapsed": clock.elapsed, "config": model.config.as_json(),
+            "read_out": read_out.state_dict(),
         }, opt.checkpoint)
         shown = Backbone(model.config)
         shown.load_state_dict(average.state)
@@ -108,12 +120,19 @@ def main() -> None:
     while clock.progress < 1:
         for group in adam.param_groups:
             group["lr"] = clock.rate(opt.rate, step, warm=100, floor=0.01)
-        pick = torch.randint(len(pictures), (opt.batch,))
+        some = torch.randperm(opt.identities)[: opt.batch // opt.of_each]
+        pick = torch.stack([torch.randperm(opt.views)[: opt.of_each] for _ in some]) + some[:, None] * opt.views
+        pick = pick.flatten()
         x = augment(common.to_float(pictures[pick]), 0.7)
-        margin = 0.3 * min(1.0, step / 600)
         with torch.autocast("cpu", torch.bfloat16):
             embedding = model(x)
-        loss = arcface(embedding.float(), centres, pick // opt.views, margin, 24.0)
+        embedding = embedding.float()
+        told = read_out(F.layer_norm(embedding, embedding.shape[1:]))
+        loss = known = 20 * (told - traits[pick]).square().mean()
+        if clock.elapsed >= 60 * opt.read_first:
+            # The margin grows slowly: cats differ less than people do.
+            margin = 0.2 * clock.progress
+            loss = loss + arcface(embedding, opt.of_each, margin, 24.0)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
@@ -122,7 +141,7 @@ def main() -> None:
             average.update(model)
         running = 0.98 * running + 0.02 * loss.item() if step > 1 else loss.item()
         if print_now():
-            print(f"step {step} minutes {clock.elapsed / 60:.1f} loss {running:.3f}", flush=True)
+            print(f"step {step} minutes {clock.elapsed / 60:.1f} loss {running:.3f} read-out {known.item():.3f}", flush=True)
         if save_now():
             save()
     save()

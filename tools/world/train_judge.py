@@ -46,8 +46,8 @@ class Judge(nn.Module):
 
 @torch.no_grad()
 def r_squared(model: nn.Module, pictures: torch.Tensor, f: torch.Tensor) -> dict[str, float]:
-    """Per factor; a presence factor counts as what is drawn (nothing, the thing, a bit between), which is all there is
-    to see of it; pupil and eye colour only where the eyes are not almost closed."""
+    """Per factor; a presence factor, and stripes, count as what is drawn (nothing, the thing, a bit between), which
+    is all there is to see of them; pupil and eye colour only where the eyes are not almost closed."""
     was = model.training
     model.eval()
     told = torch.cat([model(part) for part in pictures.split(128)])
