@@ -163,7 +163,7 @@ export class Generator extends Model {
     return this.#images(result);
   }
 
-  /** Mean and standard deviation (ddof 0) of every style channel over many latents. About 30 s at 1024 px on two cores. */
+  /** Mean and standard deviation (ddof 0) of every style channel over many latents. The default count is 1.4 TFLOP at 1024 px. */
   async statistics(options?: StatisticsOptions): Promise<StyleStatistics> {
     const o = checkOptions(options, [...RUN_KEYS, ...TRUNCATION_KEYS, 'samples', 'seed'], 'statistics');
     const samples = checkInteger(o.samples ?? STATISTICS_SAMPLES, 'samples', 2, 100_000_000);

@@ -147,9 +147,10 @@ export class Images implements ImagesLike {
     return new Images(this.data.slice(index * each, (index + 1) * each), 1, this.width, this.height);
   }
 
-  /** The pictures one after another. */
+  /** The pictures one after another, as copies. A single picture yields itself, so that walking down ends in a cycle. */
   *[Symbol.iterator](): Iterator<Images> {
-    for (let i = 0; i < this.count; i++) yield this.at(i);
+    if (this.count === 1) yield this;
+    else for (let i = 0; i < this.count; i++) yield this.at(i);
   }
 
   /** As 8-bit NHWC: clamp(x · 127.5 + 128, 0, 255), truncated, the released generators' rule. Itself if it is already. */
