@@ -36,6 +36,8 @@ export class Pip {
     this.pythonVersion = pythonVersion;
     this.version = version;
     this.env = env;
+    /** @type {Promise<string> | undefined} */
+    this.certificate = undefined;
   }
 
   /**
@@ -122,13 +124,13 @@ export class Pip {
    */
   async #size(url) {
     if (url.startsWith('file:')) return (await stat(fileURLToPath(url))).size;
-    const certificate = this.env.PIP_CERT ?? (await this.#setting('global.cert'));
+    this.certificate ??= this.env.PIP_CERT ? Promise.resolve(this.env.PIP_CERT) : this.#setting('global.cert');
     const code =
       'import ssl, sys, urllib.request as u\n' +
       'c = ssl.create_default_context(cafile=sys.argv[2] or None)\n' +
       'r = u.urlopen(u.Request(sys.argv[1], method="HEAD"), timeout=15, context=c)\n' +
       'print(r.headers["Content-Length"])';
-    const result = await capture(this.python, ['-c', code, url, certificate], this.env);
+    const result = await capture(this.python, ['-c', code, url, await this.certificate], this.env);
     const bytes = Number.parseInt(result.stdout, 10);
     return result.status === 0 && bytes > 0 ? bytes : undefined;
   }
@@ -243,6 +245,16 @@ async function bytesIn(directory) {
 }
 
 /**
+ * Programs at work: a download must not go on when the one who wanted it has left.
+ * @type {Set<import('node:child_process').ChildProcess>}
+ */
+const running = new Set();
+
+function stopAll() {
+  for (const child of running) child.kill();
+}
+
+/**
  * Runs a program and collects what it says.
  * @param {string} command
  * @param {string[]} args
@@ -256,12 +268,12 @@ function capture(command, args, env) {
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
-    // A download must not go on when the one who wanted it has left.
-    const stop = () => child.kill();
-    process.once('exit', stop);
+    if (running.size === 0) process.on('exit', stopAll);
+    running.add(child);
     child.on('error', (error) => done({ status: null, stdout, stderr: `${stderr}${error.message}` }));
     child.on('close', (status) => {
-      process.off('exit', stop);
+      running.delete(child);
+      if (running.size === 0) process.off('exit', stopAll);
       done({ status, stdout, stderr });
     });
   });
