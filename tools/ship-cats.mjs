@@ -160,10 +160,13 @@ await checkMethods(await ship('cats/clip.pt', 'clip', 'clip', clipConfig(await j
 const identity = await ship('cats/identity.pt', 'ir-se', 'identity', identityConfig(await json('identity')));
 await checkMethods(identity, 'identity', [['embed', 'images', 'embedding']]);
 
-const judge = join(models, 'judge', 'factors.pt');
-if (existsSync(join(folder, 'judge.pt'))) {
+if (existsSync(join(folder, 'clip-judge.safetensors'))) {
   const clip = await ship('judge/clip.pt', 'clip', 'clip-judge', clipConfig(await json('clip-judge')));
   await checkMethods(clip, 'clip-judge', CLIP_METHODS);
+}
+if (existsSync(join(folder, 'judge.pt'))) {
+  const judge = join(models, 'judge', 'factors.pt');
+  await mkdir(dirname(judge), { recursive: true });
   await copyFile(join(folder, 'judge.pt'), judge);
   console.log('judge/factors.pt: copied');
   await checkMethods(judge, 'judge', [['factors', 'images', 'factors']]);
