@@ -94,6 +94,23 @@ def seen(f: torch.Tensor) -> torch.Tensor:
     return f
 
 
+PALETTES: dict[str, tuple[str, ...]] = {"fur": FUR_NAMES, "eye_colour": EYE_NAMES, "background": BACKGROUND_NAMES}
+
+
+def described(f: torch.Tensor) -> torch.Tensor:
+    """What a picture shows, colours apart: `seen` with each colour factor replaced by how near it is to each of its
+    named colours (1 at the colour, 0 from the next one on).  A colour between two others is then no mean of them."""
+    shown = seen(f)
+    parts = [shown[:, [i for name, i in INDEX.items() if name not in PALETTES]]]
+    for name, names in PALETTES.items():
+        at = f[:, INDEX[name], None] * (len(names) - 1)
+        parts.append((1 - (at - torch.arange(len(names))).abs()).clamp(min=0))
+    return torch.cat(parts, 1)
+
+
+DESCRIBED = COUNT - len(PALETTES) + sum(map(len, PALETTES.values()))
+
+
 def sample_z(n: int, seed: int) -> torch.Tensor:
     return torch.randn(n, Z_DIM, generator=torch.Generator().manual_seed(seed))
 

@@ -9,6 +9,7 @@ say something about cats drawn by render.py, nothing about photographs.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -25,6 +26,9 @@ from tokenizer import Tokenizer
 
 SEED = 555_001
 MACHINE = "2 cores with AVX-512 and bfloat16 instructions (no AMX), no GPU, shared with other work all the time"
+
+
+HISTORY = (Path(__file__).parent / "history.md").read_text(encoding="utf-8").splitlines()
 
 
 def picture_errors(made: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
@@ -78,6 +82,25 @@ def table(result: dict) -> list[str]:
     return lines
 
 
+def weak(result: dict, kind: str) -> str:
+    low = [f"{k} {v:.2f}" for k, v in result["judge"][kind].items() if v < 0.9]
+    return "below 0.9 are " + ", ".join(low) if low else "every factor at least 0.9"
+
+
+def edits(result: dict) -> list[str]:
+    """What edits.py found, if it has been run."""
+    if "edits" not in result:
+        return []
+    e = result["edits"]
+    lines = ["", "## Edits", "", f"Global directions ({e['channels']} channels, strength {e['strength']}, one setting for "
+             "all, `edits.py`), read by the judge", "on generated cats with room to move.", "",
+             "| edit | factor | moved (σ) | right way | most moved other |", "|---|---|---|---|---|"]
+    for name, r in e["edits"].items():
+        other, by = next(iter(r["most_moved_other"].items()))
+        lines.append(f"| {name} | {r['factor']} | {r['moved_sigma']:.2f} | {r['share_right_way']:.0%} | {other} {by:+.2f} |")
+    return lines
+
+
 def card(result: dict) -> str:
     g = result["generator"]
     lines = [
@@ -91,7 +114,7 @@ def card(result: dict) -> str:
         "- **Seeds**: generator 11, CLIP 21, judging CLIP 31, identity 41, judge 51. Training is by wall-clock time, so a",
         "  repetition gives models as good, not the same numbers.",
         f"- **Measured** on {result['held_out']} held-out cats (seed {SEED}), drawn and generated.", "",
-        "## Training", "", "| checkpoint | steps | minutes |", "|---|---|---|",
+        "## Training", "", *HISTORY, "", "| checkpoint | steps | minutes |", "|---|---|---|",
         *(f"| {k} | {v['steps']} | {v['minutes']} |" for k, v in result["training"].items() if v), "",
         "## Results", "",
         f"- Generator against the renderer, scale [-1, 1]: mean absolute error {g['mean_absolute_error']:.4f}"
@@ -109,10 +132,9 @@ def card(result: dict) -> str:
         lines.append(f"- Identity, same cat against another: AUC {i['auc_drawn']:.4f} drawn, "
                      f"{i['auc_generated']:.4f} generated (bar 0.98).")
     if "judge" in result:
-        weak = [k for k, v in result["judge"]["r2_generated"].items() if v < 0.9]
-        lines.append("- Judge: every factor has R² of at least 0.9 on generated pictures." if not weak else
-                     "- Judge: below R² 0.9 on generated pictures, so not to be judged: " + ", ".join(weak) + ".")
-    lines += ["", *table(result), "", "## Limits", "",
+        lines.append("- Judge, R² against the factors a picture was drawn from: " + weak(result, "r2_drawn") + " on drawn "
+                     "pictures, " + weak(result, "r2_generated") + " on the generator's (whose own faults count here).")
+    lines += ["", *table(result), *edits(result), "", "## Limits", "",
               "- Fine lines (whiskers, slit pupils in small eyes) are softer in generated pictures than in drawn ones.",
               f"- `{fx.CORRELATED_PAIR[0]}` and `{fx.CORRELATED_PAIR[1]}` are correlated on purpose"
               f" (ρ = {fx.CORRELATION} before the normal CDF): asking for one may bring the other.",
@@ -133,6 +155,8 @@ def main() -> None:
     opt = arg.parse_args()
     torch.set_num_threads(1)
     result = measure(opt.checkpoints, opt.export, opt.n)
+    if (found := opt.export / "edits.json").exists():
+        result["edits"] = json.loads(found.read_text(encoding="utf-8"))
     common.save_json(result, opt.export / "quality.json")
     (opt.export / "MODEL_CARD.md").write_text(card(result), encoding="utf-8")
     print(card(result))

@@ -88,7 +88,7 @@ def main() -> None:
     model = clip_model.CLIP(make(len(tokenizer)))
     model.visual.to(memory_format=torch.channels_last)
     width = model.config.embed_dim
-    read_out = torch.nn.ModuleDict({"picture": torch.nn.Linear(width, fx.COUNT),
+    read_out = torch.nn.ModuleDict({"picture": torch.nn.Linear(width, fx.DESCRIBED),
                                     "text": torch.nn.Linear(width, 2 * fx.COUNT)})
     decayed = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1] + list(read_out.parameters())
@@ -102,8 +102,8 @@ def main() -> None:
         saved.update(step=0, elapsed=0.0)
     if saved:
         model.load_state_dict(saved["model"])
-        if "read_out" in saved:
-            read_out.load_state_dict(saved["read_out"])
+        same = {k: v for k, v in saved["read_out"].items() if read_out.state_dict()[k].shape == v.shape}
+        read_out.load_state_dict(same, strict=False)
         step, elapsed = saved["step"], saved["elapsed"]
         if "adam" in saved:
             adam.load_state_dict(saved["adam"])
@@ -155,7 +155,7 @@ def main() -> None:
                 images = visual(x)
             # The read-outs see embeddings of unit variance: a fresh tower's are tiny, and a read-out slow to follow.
             images = images.float()
-            known = (read_out["picture"](F.layer_norm(images, (width,))) - fx.seen(f)).square().mean()
+            known = (read_out["picture"](F.layer_norm(images, (width,))) - fx.described(f)).square().mean()
             loss = loss + 20.0 * known
         if not pictures_only:
             told_of = f if words_only else f[: opt.captions]

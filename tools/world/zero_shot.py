@@ -1,7 +1,8 @@
 """What a CLIP knows about cats: the right one of 32 complete captions, and per factor the zero-shot AUC.
 
 The AUC of a factor is that of cos(picture, asked) - cos(picture, opposite), both texts averaged over four templates,
-on pictures that plainly show one or the other.  For colours it is the mean over the colours of one against the rest.
+on pictures that plainly show one or the other.  For colours it is the mean over the colours: cos(picture, that colour)
+less the best of the other colours, on pictures of that colour against pictures of any other.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def evaluate(model: CLIP, tokenizer: Tokenizer, pictures: torch.Tensor, f: torch
         if name == "eye_colour":
             clear &= f[:, fx.INDEX["eye_open"]] > 0.25
         all_texts = torch.stack([prompt(model, tokenizer, pattern.format(c)) for c in names])
-        scores = images @ (all_texts - (all_texts.sum(0, keepdim=True) - all_texts) / (len(names) - 1)).T
+        each = images @ all_texts.T
+        rivals = each[:, None].expand(-1, len(names), -1).masked_fill(torch.eye(len(names), dtype=torch.bool), -2)
+        scores = each - rivals.amax(2)
         parts = [area(scores[:, k], (nearest == k) & clear, (nearest != k) & clear) for k in range(len(names))]
         auc[name] = sum(parts) / len(parts)
     model.train(was)
