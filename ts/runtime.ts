@@ -14,9 +14,6 @@ export function native(): NativeAddon {
   if (addon !== undefined) return addon;
   const threads = defaultThreads();
   const libtorch = libtorchOption();
-  // libgomp reads this when it is loaded. Its default is to spin between parallel loops, which on cores that others use too
-  // took four times the processor time for the same sweep, and twice as long (two threads beside a compiler).
-  process.env['OMP_WAIT_POLICY'] ??= 'passive';
   const loaded = loadNative(libtorch === undefined ? {} : { libtorch });
   try {
     loaded.configure({ threads });
