@@ -17,10 +17,10 @@ import { Stopwatch } from './lib/stopwatch.mjs';
 // `channels`: how many style channels an edit moves. Few for something local or a colour, more for a shape.
 const PROMPTS = [
   { neutral: 'a cat', target: 'a cat with glasses', channels: 20 },
-  { neutral: 'a cat', target: 'an elegant cat', channels: 25 },
-  { neutral: 'a wide-eyed cat', target: 'a sleepy cat', channels: 20 },
+  { neutral: 'a cat', target: 'a cute cat', channels: 25 },
+  { neutral: 'a cat', target: 'a sleepy cat', channels: 20 },
 ];
-const ALPHAS = [-3, 0, 2, 4, 6]; // strengths: 0 is the cat as it was, a negative one gives the opposite edit
+const ALPHAS = [-4, -2, 0, 2, 4]; // strengths: 0 is the cat as it was, a negative one gives the opposite edit
 const CATS = { seed: 0, numbers: [22, 114, 219, 200, 30, 89], truncationPsi: 0.9 }; // some that wear nothing yet
 const SWEEP = { images: 8, sigmas: 5, seed: 1 };
 
