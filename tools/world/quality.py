@@ -111,7 +111,7 @@ def card(result: dict) -> str:
         "- **Data**: 48,000 drawn cats of 64 px (`render.py`, seed 1), captions from a grammar (`captions.py`), 21,000",
         "  pictures of 1,500 cats for identity (seed 41), and the generator's own pictures, plain and perturbed",
         "  (`generated.py`, seed 71), for the last part of CLIP's and the judge's training. No photograph, no other model.",
-        "- **Seeds**: generator 11, CLIP 21, judging CLIP 31, identity 41, judge 51. Training is by wall-clock time, so a",
+        "- **Seeds**: generator 11, CLIP 21 (judging CLIP 31), identity 41, judge 51. Training is by wall-clock time, so a",
         "  repetition gives models as good, not the same numbers.",
         f"- **Measured** on {result['held_out']} held-out cats (seed {SEED}), drawn and generated.", "",
         "## Training", "", *HISTORY, "", "| checkpoint | steps | minutes |", "|---|---|---|",
@@ -142,6 +142,8 @@ def card(result: dict) -> str:
               "  figures.",
               "- Presence factors (tongue, glasses, hat, bow tie) fade in between 0.47 and 0.53, stripes between 0.25 and 0.75;",
               "  the judge is taught, and measured by, what is drawn of them.",
+              "- At the one setting of the table above colours hardly move, light fur goes the wrong way (the background",
+              "  brightens instead) and hats stay faint; other strengths and numbers of channels were not tried.",
               "- The CLIPs know the words of the grammar and the templates; another word is read as bytes and means little.",
               ""]
     return "\n".join(lines)
