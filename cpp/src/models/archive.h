@@ -1,4 +1,5 @@
-// Archives on disk: what one says of itself, and whether it may be opened. Nothing here runs or compiles an archive's code.
+// Archives on disk: what one says of itself, and whether it may be opened. Nothing here runs or compiles an archive's
+// code.
 #pragma once
 
 #include <string>

@@ -13,8 +13,7 @@ void Blueprint::parameter(std::string name, std::vector<std::int64_t> shape, Ten
 }
 
 void Blueprint::buffer(std::string name, std::vector<std::int64_t> shape, TensorSpec::Init init, double scale) {
-  tensors.push_back(
-      {.name = std::move(name), .shape = std::move(shape), .init = init, .scale = scale, .buffer = true});
+  tensors.push_back({.name = std::move(name), .shape = std::move(shape), .init = init, .scale = scale, .buffer = true});
 }
 
 void Blueprint::layer(const std::string& name, std::vector<std::int64_t> weight_shape, bool bias) {
@@ -57,6 +56,7 @@ Blueprint make_blueprint(const std::string& architecture, const std::string& con
 }
 
 bool stays_float32(const std::string& kind, const std::string& name) {
+  if (kind == "module") return false;  // foreign: nothing is known of its names
   const auto ends = [&name](std::string_view end) { return name.ends_with(end); };
   if (kind == "generator") {
     // Mapping, affines, noise strengths and biases are small, and demodulation is sensitive to them.
@@ -69,8 +69,8 @@ bool stays_float32(const std::string& kind, const std::string& name) {
            name.find("downsample.1.") != std::string::npos;
   }
   // IR-SE: the batch normalisations by their place in input_layer, res_layer, shortcut_layer and output_layer.
-  for (std::string_view norm : {"input_layer.1.", "res_layer.0.", "res_layer.4.", "shortcut_layer.1.",
-                                "output_layer.0.", "output_layer.4."}) {
+  for (std::string_view norm :
+       {"input_layer.1.", "res_layer.0.", "res_layer.4.", "shortcut_layer.1.", "output_layer.0.", "output_layer.4."}) {
     if (name.find(norm) != std::string::npos) return true;
   }
   return name.find(".linear.") != std::string::npos;

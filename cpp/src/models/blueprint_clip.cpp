@@ -1,5 +1,5 @@
-// CLIP under OpenAI's names (openai/CLIP, clip/model.py), ViT or ModifiedResNet, with its text tower. Initial values are
-// those of that file's initialize_parameters and of the framework's layers (reference notes H.3).
+// CLIP under OpenAI's names (openai/CLIP, clip/model.py), ViT or ModifiedResNet, with its text tower. Initial values
+// are those of that file's initialize_parameters and of the framework's layers (reference notes H.3).
 #include <cmath>
 
 #include "models/config.h"
@@ -54,7 +54,8 @@ Sizes read_sizes(ConfigReader& reader) {
   Sizes sizes;
   sizes.resnet = reader.choice("vision", preset.vision, {"vit", "resnet"}) == "resnet";
   if (sizes.resnet != (std::string(preset.vision) == "resnet")) {
-    preset = sizes.resnet ? presets()[4] : presets()[0];  // another tower than the preset's: RN50's or ViT-B/32's numbers
+    preset =
+        sizes.resnet ? presets()[4] : presets()[0];  // another tower than the preset's: RN50's or ViT-B/32's numbers
     reader.record("preset", preset.name);
   }
   sizes.image_size = reader.integer("imageSize", preset.image_size, 8, 4096);
@@ -203,9 +204,13 @@ Blueprint clip_blueprint(const nlohmann::json& config) {
   blueprint.code[""] = {script_text("clip"), {}};
   // Tensors beside the weights in OpenAI's archives; clip.load drops them too.
   blueprint.ignored = {"input_resolution", "context_length", "vocab_size"};
-  blueprint.details = {{"imageSize", sizes.image_size},   {"valueRange", {-1, 1}}, {"mean", mean},
-                       {"std", deviation},                {"embedding", sizes.embedding},
-                       {"contextLength", sizes.context},  {"vocabulary", sizes.vocabulary}};
+  blueprint.details = {{"imageSize", sizes.image_size},
+                       {"valueRange", {-1, 1}},
+                       {"mean", mean},
+                       {"std", deviation},
+                       {"embedding", sizes.embedding},
+                       {"contextLength", sizes.context},
+                       {"vocabulary", sizes.vocabulary}};
   return blueprint;
 }
 

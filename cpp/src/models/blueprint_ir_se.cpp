@@ -1,6 +1,6 @@
-// IR-SE networks: ArcFace under TreB1eN's names (TreB1eN/InsightFace_Pytorch, model.py) and the e4e encoder, which has the
-// same trunk (omertov/encoder4editing, models/encoders/psp_encoders.py). Initial values are the framework's defaults, and
-// N(0, 1) for e4e's equalised layers, as in those files.
+// IR-SE networks: ArcFace under TreB1eN's names (TreB1eN/InsightFace_Pytorch, model.py) and the e4e encoder, which has
+// the same trunk (omertov/encoder4editing, models/encoders/psp_encoders.py). Initial values are the framework's
+// defaults, and N(0, 1) for e4e's equalised layers, as in those files.
 #include <bit>
 
 #include "models/config.h"
@@ -89,8 +89,8 @@ Blueprint ir_se_blueprint(const nlohmann::json& config) {
   std::int64_t blocks = 0;
   for (const std::int64_t count : trunk.blocks) blocks += count;
   blueprint.code[""] = {script_text("ir_se", {{"block", index_rows(0, blocks)}}), {}};
-  blueprint.details = {{"imageSize", size}, {"valueRange", {-1, 1}}, {"embedding", embedding},
-                       {"preprocessing", preprocessing}};
+  blueprint.details = {
+      {"imageSize", size}, {"valueRange", {-1, 1}}, {"embedding", embedding}, {"preprocessing", preprocessing}};
   return blueprint;
 }
 

@@ -92,8 +92,7 @@ std::string module_of(std::size_t layer) {
 std::string root_text(const Sizes& sizes, const StyleLayout& layout) {
   ScriptRows rows;
   for (std::int64_t i = 1; i <= sizes.mapping_layers; ++i) {
-    rows["mapping"].push_back(
-        {{"layer", std::to_string(i)}, {"multiplier", nlohmann::json(sizes.multiplier).dump()}});
+    rows["mapping"].push_back({{"layer", std::to_string(i)}, {"multiplier", nlohmann::json(sizes.multiplier).dump()}});
   }
   for (std::size_t i = 0; i < layout.layers.size(); ++i) {
     rows["style"].push_back({{"module", module_of(i)}, {"row", std::to_string(layout.layers[i].w_row)}});
@@ -102,9 +101,13 @@ std::string root_text(const Sizes& sizes, const StyleLayout& layout) {
   for (std::size_t i = 0; i <= 2 * blocks; ++i) rows["noise"].push_back({{"index", std::to_string(i)}});
   for (std::size_t i = 0; i < blocks; ++i) {
     const auto text = [](std::size_t value) { return std::to_string(value); };
-    rows["block"].push_back({{"index", text(i)}, {"up", text(2 * i)}, {"same", text(2 * i + 1)},
-                             {"up_style", text(3 * i + 2)}, {"same_style", text(3 * i + 3)},
-                             {"rgb_style", text(3 * i + 4)}, {"up_noise", text(2 * i + 1)},
+    rows["block"].push_back({{"index", text(i)},
+                             {"up", text(2 * i)},
+                             {"same", text(2 * i + 1)},
+                             {"up_style", text(3 * i + 2)},
+                             {"same_style", text(3 * i + 3)},
+                             {"rgb_style", text(3 * i + 4)},
+                             {"up_noise", text(2 * i + 1)},
                              {"same_noise", text(2 * i + 2)}});
   }
   return script_text("stylegan2", rows);
@@ -122,8 +125,8 @@ Blueprint stylegan2_blueprint(const nlohmann::json& config) {
   blueprint.architecture = "stylegan2";
   blueprint.config = reader.finish();
   for (std::int64_t i = 1; i <= sizes.mapping_layers; ++i) {
-    equal_linear(blueprint, "style." + std::to_string(i), i == 1 ? sizes.z_width : sizes.style_width,
-                 sizes.style_width, sizes.multiplier, 0);
+    equal_linear(blueprint, "style." + std::to_string(i), i == 1 ? sizes.z_width : sizes.style_width, sizes.style_width,
+                 sizes.multiplier, 0);
   }
   const std::vector<std::int64_t>& channels = sizes.channels;
   blueprint.parameter("input.input", {1, channels[0], 4, 4}, Init::Normal, 1);
@@ -147,11 +150,14 @@ Blueprint stylegan2_blueprint(const nlohmann::json& config) {
 
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
   for (const StyleLayer& layer : layout.layers) {
-    layers.push_back({{"name", layer.name}, {"resolution", layer.resolution}, {"channels", layer.channels},
-                      {"type", layer.to_rgb ? "torgb" : "conv"}, {"wRow", layer.w_row}});
+    layers.push_back({{"name", layer.name},
+                      {"resolution", layer.resolution},
+                      {"channels", layer.channels},
+                      {"type", layer.to_rgb ? "torgb" : "conv"},
+                      {"wRow", layer.w_row}});
   }
-  blueprint.details = {{"imageSize", sizes.image_size}, {"valueRange", {-1, 1}}, {"zWidth", sizes.z_width},
-                       {"styleWidth", sizes.style_width}, {"rows", layout.rows}, {"layers", std::move(layers)}};
+  blueprint.details = {{"imageSize", sizes.image_size},   {"valueRange", {-1, 1}}, {"zWidth", sizes.z_width},
+                       {"styleWidth", sizes.style_width}, {"rows", layout.rows},   {"layers", std::move(layers)}};
   return blueprint;
 }
 

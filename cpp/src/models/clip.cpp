@@ -16,7 +16,8 @@ struct Clip::State {
   std::vector<double> mean, deviation;
 };
 
-Clip::Clip(std::unique_ptr<Impl> impl, std::unique_ptr<State> state) : Model(std::move(impl)), state_(std::move(state)) {}
+Clip::Clip(std::unique_ptr<Impl> impl, std::unique_ptr<State> state)
+    : Model(std::move(impl)), state_(std::move(state)) {}
 Clip::~Clip() = default;
 
 std::shared_ptr<Clip> Clip::load(const std::string& path, const LoadOptions& options) {

@@ -32,7 +32,8 @@ at::Tensor Encoder::encode(const at::Tensor& images) {
   if (x.size(2) != size || x.size(3) != size) x = at::adaptive_avg_pool2d(x, {size, size});
   const at::Tensor w_plus = impl_->tensor("encode", {x});
   if (w_plus.dim() != 3) {
-    throw Error(ErrorCode::ModelMismatch, "'encode' of " + impl_->path + " gives shape " + shape_text(w_plus.sizes()) + ".",
+    throw Error(ErrorCode::ModelMismatch,
+                "'encode' of " + impl_->path + " gives shape " + shape_text(w_plus.sizes()) + ".",
                 "It has to give [n, rows, style width].");
   }
   return w_plus;

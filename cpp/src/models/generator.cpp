@@ -34,7 +34,8 @@ at::Tensor draw_z(std::int64_t count, std::int64_t width, std::uint64_t seed, st
 // Layers as styleclip.json lists them; everything else of the layout follows.
 StyleLayout described_layout(const LoadedModule& module) {
   const auto bad = [&module]() -> Error {
-    return {ErrorCode::FileDamaged, module.path + ": styleclip.json has no usable list of layers.", "Make the archive again."};
+    return {ErrorCode::FileDamaged, module.path + ": styleclip.json has no usable list of layers.",
+            "Make the archive again."};
   };
   if (!module.json.contains("layers") || !module.json["layers"].is_array()) throw bad();
   StyleLayout layout;
@@ -60,7 +61,8 @@ StyleLayout described_layout(const LoadedModule& module) {
   return layout;
 }
 
-// A foreign module's layers: those of StyleGAN2 where their number and the picture size fit it, else plain convolutions.
+// A foreign module's layers: those of StyleGAN2 where their number and the picture size fit it, else plain
+// convolutions.
 StyleLayout probed_layout(const LoadedModule& module, std::int64_t rows, std::int64_t w_dim, std::int64_t image_size) {
   const c10::IValue value = module.call("styles", {at::zeros({1, rows, w_dim}, module.place)});
   if (!value.isTensorList()) {
@@ -80,18 +82,21 @@ StyleLayout probed_layout(const LoadedModule& module, std::int64_t rows, std::in
   std::int64_t offset = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     if (styles[i].dim() != 2 || styles[i].size(1) < 1) {
-      throw Error(ErrorCode::ModelMismatch, "'styles' of " + module.path + " gives a tensor of shape " + shape_text(styles[i].sizes()) + ".",
+      throw Error(ErrorCode::ModelMismatch,
+                  "'styles' of " + module.path + " gives a tensor of shape " + shape_text(styles[i].sizes()) + ".",
                   "It has to give one tensor [n, channels] for each layer.");
     }
     if (!stylegan2) {
-      layout.layers.push_back({.name = "layer" + std::to_string(i), .resolution = image_size, .w_row = std::min(i, rows - 1)});
+      layout.layers.push_back(
+          {.name = "layer" + std::to_string(i), .resolution = image_size, .w_row = std::min(i, rows - 1)});
     }
     layout.layers[i].channels = styles[i].size(1);
     layout.layers[i].offset = offset;
     offset += layout.layers[i].channels;
   }
   if (layout.layers.empty()) {
-    throw Error(ErrorCode::ModelMismatch, "'styles' of " + module.path + " gives an empty list.", "It has to give one tensor for each layer.");
+    throw Error(ErrorCode::ModelMismatch, "'styles' of " + module.path + " gives an empty list.",
+                "It has to give one tensor for each layer.");
   }
   return layout;
 }
@@ -128,7 +133,9 @@ std::shared_ptr<Generator> Generator::load(const std::string& path, const LoadOp
     state->average = impl->tensor("mapping", {draw_z(kAverageSamples, state->z_dim, 0, 0).to(impl->place)}).mean(0);
   }
   if (state->average.numel() != state->w_dim) {
-    throw Error(ErrorCode::ModelMismatch, path + ": the mean of w has " + std::to_string(state->average.numel()) + " numbers, not " + std::to_string(state->w_dim) + ".",
+    throw Error(ErrorCode::ModelMismatch,
+                path + ": the mean of w has " + std::to_string(state->average.numel()) + " numbers, not " +
+                    std::to_string(state->w_dim) + ".",
                 "Make the archive again.");
   }
   state->average = state->average.reshape({state->w_dim});
@@ -142,7 +149,8 @@ std::int64_t Generator::image_size() const { return state_->image_size; }
 
 at::Tensor Generator::sample_z(std::int64_t count, std::uint64_t seed, std::int64_t first) const {
   if (count < 1 || first < 0) {
-    throw Error(ErrorCode::Range, "Cannot draw " + std::to_string(count) + " samples from number " + std::to_string(first) + ".",
+    throw Error(ErrorCode::Range,
+                "Cannot draw " + std::to_string(count) + " samples from number " + std::to_string(first) + ".",
                 "Give a count of at least 1 and a first sample of at least 0.");
   }
   return draw_z(count, state_->z_dim, seed, first);
@@ -182,7 +190,8 @@ at::Tensor Generator::synthesis(const at::Tensor& s, NoiseMode noise, std::uint6
   if (noise == NoiseMode::Const) return impl_->tensor("synthesis", {styles});
 
   if (!impl_->module.find_method("synthesis_noise")) {
-    throw Error(ErrorCode::Argument, impl_->path + " has no method 'synthesis_noise'.", "Use noise 'const' with this module.");
+    throw Error(ErrorCode::Argument, impl_->path + " has no method 'synthesis_noise'.",
+                "Use noise 'const' with this module.");
   }
   c10::List<at::Tensor> maps;
   std::uint32_t stream = static_cast<std::uint32_t>(PhiloxStream::Noise);

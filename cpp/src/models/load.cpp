@@ -25,8 +25,10 @@ void check_trust(const std::string& path, const ArchiveDescription& description,
   }
   const std::string call = foreign_operator(path);
   if (!call.empty()) {
-    throw Error(ErrorCode::Trust, path + " says it is a styleclip archive, but its code calls '" + call + "', which no archive of ours does.",
-                "Pass trust: true if you trust where it comes from.");
+    throw Error(
+        ErrorCode::Trust,
+        path + " says it is a styleclip archive, but its code calls '" + call + "', which no archive of ours does.",
+        "Pass trust: true if you trust where it comes from.");
   }
 }
 

@@ -72,8 +72,8 @@ MadeArchive make(const MakeRequest& request, const RunContext& run) {
                                                  : take_weights(blueprint, *request.weights, request.seed, run);
   run.check();
   torch::jit::Module module = build_module(blueprint, tensors);
-  const bool needs_average = blueprint.kind == "generator" &&
-                             (request.weights == nullptr || !request.weights->contains("latent_avg"));
+  const bool needs_average =
+      blueprint.kind == "generator" && (request.weights == nullptr || !request.weights->contains("latent_avg"));
   if (needs_average) {
     module.setattr("latent_avg", average_w(module, blueprint.config.at("zWidth").get<std::int64_t>()));
   }

@@ -58,7 +58,8 @@ c10::IValue LoadedModule::call(const std::string& method, std::vector<c10::IValu
 at::Tensor LoadedModule::tensor(const std::string& method, std::vector<c10::IValue> inputs) const {
   const c10::IValue value = call(method, std::move(inputs));
   if (!value.isTensor()) {
-    throw Error(ErrorCode::ModelMismatch, "'" + method + "' of " + path + " gives " + value.type()->str() + ", not a tensor.",
+    throw Error(ErrorCode::ModelMismatch,
+                "'" + method + "' of " + path + " gives " + value.type()->str() + ", not a tensor.",
                 "docs/models.md says what a foreign module's methods take and give.");
   }
   return value.toTensor().to(at::kFloat);
@@ -82,14 +83,17 @@ std::int64_t LoadedModule::integer(const char* field, const std::vector<std::str
     throw Error(ErrorCode::ModelMismatch, path + " has no usable whole-number attribute '" + attributes.at(0) + "'.",
                 "A foreign module says its sizes in attributes; docs/models.md lists them.");
   }
-  throw Error(ErrorCode::FileDamaged, path + ": styleclip.json has no usable '" + field + "'.", "Make the archive again.");
+  throw Error(ErrorCode::FileDamaged, path + ": styleclip.json has no usable '" + field + "'.",
+              "Make the archive again.");
 }
 
 std::vector<double> LoadedModule::numbers(const char* field, const std::vector<double>& fallback) const {
   std::vector<double> values = fallback;
   if (!foreign() && json.contains(field)) {
     const bool fits = json[field].is_array() && json[field].size() == fallback.size();
-    if (!fits) throw Error(ErrorCode::FileDamaged, path + ": styleclip.json has no usable '" + field + "'.", "Make the archive again.");
+    if (!fits)
+      throw Error(ErrorCode::FileDamaged, path + ": styleclip.json has no usable '" + field + "'.",
+                  "Make the archive again.");
     for (std::size_t i = 0; i < values.size(); ++i) {
       values[i] = json[field][i].is_number() ? json[field][i].get<double>() : std::nan("");
     }
@@ -125,7 +129,8 @@ at::Tensor LoadedModule::input(const at::Tensor& input, const std::vector<std::i
     std::string wanted = "[n";
     for (const std::int64_t size : trailing) wanted += size < 0 ? ", any" : ", " + std::to_string(size);
     throw Error(ErrorCode::Shape,
-                std::string(what) + " has shape " + (input.defined() ? shape_text(input.sizes()) : "none") + ", not " + wanted + "].",
+                std::string(what) + " has shape " + (input.defined() ? shape_text(input.sizes()) : "none") + ", not " +
+                    wanted + "].",
                 "Give " + std::string(what) + " of shape " + wanted + "], n at least 1.");
   }
   return input.to(place, at::kFloat);
@@ -161,7 +166,8 @@ std::vector<at::Tensor> Model::run_method(const std::string& name, const std::ve
   const bool list = arguments.size() == 2 && arguments[1].type()->kind() == c10::TypeKind::ListType;
   if (!list && arguments.size() != placed.size() + 1) {
     throw Error(ErrorCode::Argument,
-                "Method '" + name + "' takes " + std::to_string(arguments.size() - 1) + " tensors, not " + std::to_string(placed.size()) + ".",
+                "Method '" + name + "' takes " + std::to_string(arguments.size() - 1) + " tensors, not " +
+                    std::to_string(placed.size()) + ".",
                 "Give one file or array for each argument.");
   }
   std::vector<c10::IValue> values;

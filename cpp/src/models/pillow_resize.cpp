@@ -1,6 +1,7 @@
-// Pillow's 8-bit bicubic resize, bit for bit (the algorithm of Pillow's Resample.c, written anew): separable, the filter
-// widened by the reduction factor, weights as 22-bit fixed point, the horizontal pass rounded and clipped to 8 bits before
-// the vertical one. CLIP's published features were made through it, so comparing with them needs the same roundings.
+// Pillow's 8-bit bicubic resize, bit for bit (the algorithm of Pillow's Resample.c, written anew): separable, the
+// filter widened by the reduction factor, weights as 22-bit fixed point, the horizontal pass rounded and clipped to 8
+// bits before the vertical one. CLIP's published features were made through it, so comparing with them needs the same
+// roundings.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
@@ -57,9 +58,7 @@ Taps make_taps(std::int64_t in, std::int64_t out) {
   return taps;
 }
 
-std::uint8_t round_clip(std::int32_t sum) {
-  return static_cast<std::uint8_t>(std::clamp(sum >> kBits, 0, 255));
-}
+std::uint8_t round_clip(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kBits, 0, 255)); }
 
 // Filters along one axis of [outer, length, inner], three colours a pixel being part of `inner`.
 void pass(const std::uint8_t* in, std::uint8_t* out, const Taps& taps, std::int64_t outer, std::int64_t in_length,

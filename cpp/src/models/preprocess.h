@@ -1,5 +1,5 @@
-// From a generator's picture to CLIP's input (openai/CLIP, clip.py `_transform`): shorter side to `size` by bicubic with
-// antialiasing (a = -0.5), centre crop, mean and standard deviation.
+// From a generator's picture to CLIP's input (openai/CLIP, clip.py `_transform`): shorter side to `size` by bicubic
+// with antialiasing (a = -0.5), centre crop, mean and standard deviation.
 #pragma once
 
 #include <ATen/core/Tensor.h>

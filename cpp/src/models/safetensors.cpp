@@ -20,7 +20,8 @@ namespace {
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;  // the format's own limit
 
 [[noreturn]] void damaged(const std::string& path, const std::string& what) {
-  throw Error(ErrorCode::FileDamaged, path + " is no sound .safetensors file: " + what + ".", "Get or make the file again.");
+  throw Error(ErrorCode::FileDamaged, path + " is no sound .safetensors file: " + what + ".",
+              "Get or make the file again.");
 }
 
 std::optional<at::ScalarType> type_of(const std::string& name) {
@@ -82,7 +83,8 @@ std::map<std::string, at::Tensor> read_safetensors(const std::string& path) {
   if (file_bytes < 8 || !file.read(reinterpret_cast<char*>(length), 8)) damaged(path, "it is shorter than eight bytes");
   std::uint64_t header_bytes = 0;
   for (int i = 0; i < 8; ++i) header_bytes |= std::uint64_t{length[i]} << (8 * i);
-  if (header_bytes > kMostHeaderBytes || header_bytes > file_bytes - 8) damaged(path, "its header length is impossible");
+  if (header_bytes > kMostHeaderBytes || header_bytes > file_bytes - 8)
+    damaged(path, "its header length is impossible");
   std::string text(header_bytes, '\0');
   if (!file.read(text.data(), static_cast<std::streamsize>(header_bytes))) damaged(path, "its header cannot be read");
   const nlohmann::json header = nlohmann::json::parse(text, nullptr, false);
@@ -94,9 +96,8 @@ std::map<std::string, at::Tensor> read_safetensors(const std::string& path) {
     if (name != "__metadata__") entries.push_back(read_entry(path, name, value, data_bytes));
   }
   // Sorted by place, the tensors have to fill the data without a gap or an overlap.
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   std::uint64_t next = 0;
   for (const Entry& entry : entries) {
     if (entry.begin != next) damaged(path, "tensor '" + entry.name + "' overlaps another or leaves a gap");

@@ -1,5 +1,5 @@
-// TorchScript texts of this folder, with their few placeholders filled in. TorchScript from source can neither loop over
-// sub-modules nor compute an attribute's name, so what repeats per layer is written once and unrolled:
+// TorchScript texts of this folder, with their few placeholders filled in. TorchScript from source can neither loop
+// over sub-modules nor compute an attribute's name, so what repeats per layer is written once and unrolled:
 //
 //     #for block                          the lines to #end, once for each row of the list "block"
 //         x = getattr(self.convs, "{up}").forward(x)

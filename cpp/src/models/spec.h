@@ -36,8 +36,8 @@ struct CodeSpec {
 };
 
 struct Blueprint {
-  std::string kind;          // generator, clip, identity, encoder
-  std::string architecture;  // stylegan2, clip, ir-se, e4e
+  std::string kind;                // generator, clip, identity, encoder
+  std::string architecture;        // stylegan2, clip, ir-se, e4e
   nlohmann::ordered_json config;   // complete: defaults filled in
   nlohmann::ordered_json details;  // kind-specific fields of styleclip.json
   std::vector<TensorSpec> tensors;

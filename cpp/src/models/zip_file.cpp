@@ -49,7 +49,8 @@ class File {
                   "Check the path and its permissions.");
     }
     size_ = std::filesystem::file_size(path, error);
-    if (error) throw Error(ErrorCode::FileNotFound, "Cannot read " + path + ".", "Give a regular file.", error.message());
+    if (error)
+      throw Error(ErrorCode::FileNotFound, "Cannot read " + path + ".", "Give a regular file.", error.message());
   }
   std::uint64_t size() const { return size_; }
   std::string read(std::uint64_t offset, std::uint64_t bytes) {
@@ -124,8 +125,8 @@ std::uint32_t crc32(std::uint32_t crc, const void* data, std::size_t bytes) noex
   crc = ~crc;
   for (; bytes >= 8; at += 8, bytes -= 8) {
     const std::uint32_t low = crc ^ (at[0] | at[1] << 8 | at[2] << 16 | static_cast<std::uint32_t>(at[3]) << 24);
-    crc = kTables[7][low & 255] ^ kTables[6][(low >> 8) & 255] ^ kTables[5][(low >> 16) & 255] ^
-          kTables[4][low >> 24] ^ kTables[3][at[4]] ^ kTables[2][at[5]] ^ kTables[1][at[6]] ^ kTables[0][at[7]];
+    crc = kTables[7][low & 255] ^ kTables[6][(low >> 8) & 255] ^ kTables[5][(low >> 16) & 255] ^ kTables[4][low >> 24] ^
+          kTables[3][at[4]] ^ kTables[2][at[5]] ^ kTables[1][at[6]] ^ kTables[0][at[7]];
   }
   for (; bytes > 0; ++at, --bytes) crc = (crc >> 8) ^ kTables[0][(crc ^ *at) & 255];
   return ~crc;
@@ -168,8 +169,7 @@ void check_zip_entries(const std::string& path, const std::vector<ZipEntry>& ent
     const std::string header = file.read(entry.header, 30);
     if (number<std::uint32_t>(header, 0) != kLocal) damaged(path, "the header of '" + entry.name + "'");
     if (entry.deflated) continue;
-    std::uint64_t at =
-        entry.header + 30 + number<std::uint16_t>(header, 26) + number<std::uint16_t>(header, 28);
+    std::uint64_t at = entry.header + 30 + number<std::uint16_t>(header, 26) + number<std::uint16_t>(header, 28);
     std::uint32_t crc = 0;
     for (std::uint64_t left = entry.packed; left > 0;) {
       const std::string piece = file.read(at, std::min<std::uint64_t>(left, 1 << 20));

@@ -1,5 +1,5 @@
-// A TorchScript archive is a zip file. libtorch reads one without looking at its checksums, so a flipped bit in a weight
-// would pass unseen; this reads the zip's table of contents and checks every entry's CRC-32.
+// A TorchScript archive is a zip file. libtorch reads one without looking at its checksums, so a flipped bit in a
+// weight would pass unseen; this reads the zip's table of contents and checks every entry's CRC-32.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +9,11 @@
 namespace styleclip {
 
 struct ZipEntry {
-  std::string name;           // "archive/data/0"
-  std::uint64_t header = 0;   // offset of its local header
-  std::uint64_t packed = 0;   // bytes in the file
-  std::uint64_t bytes = 0;    // bytes when unpacked
-  std::uint32_t crc = 0;      // of the unpacked bytes
+  std::string name;          // "archive/data/0"
+  std::uint64_t header = 0;  // offset of its local header
+  std::uint64_t packed = 0;  // bytes in the file
+  std::uint64_t bytes = 0;   // bytes when unpacked
+  std::uint32_t crc = 0;     // of the unpacked bytes
   bool deflated = false;
 };
 

@@ -98,7 +98,8 @@ class TemporaryFile {
   if (error == EFBIG) remedy = "The process has a file-size limit (ulimit -f): raise it, or write a smaller file.";
   if (error == EACCES || error == EPERM || error == EROFS) remedy = "Writing is not permitted there: write elsewhere.";
   if (error == ENOENT) remedy = "Make the directory first.";
-  throw Error(ErrorCode::Disk, "Cannot write " + path + ": " + std::strerror(error) + ".", remedy, std::strerror(error));
+  throw Error(ErrorCode::Disk, "Cannot write " + path + ": " + std::strerror(error) + ".", remedy,
+              std::strerror(error));
 }
 
 // So that the new name itself survives a power cut. A file system that cannot do it is no failure of the write.
@@ -115,7 +116,7 @@ void flush_directory(const std::string& path) {
 void write_file_atomic(const std::string& path, const std::string& bytes) {
   static std::atomic<unsigned> counter{0};
   const HoldFileSizeSignal hold;
-  struct stat there {};
+  struct stat there{};
   if (stat(path.c_str(), &there) == 0 && S_ISDIR(there.st_mode)) fail(path, EISDIR);
   TemporaryFile file(path + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(counter++));
   if (!file.opened() || !file.write_all(bytes) || !file.flush_and_close() || !file.rename_to(path)) fail(path, errno);

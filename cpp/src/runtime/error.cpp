@@ -34,7 +34,8 @@ bool says_no_device(std::string_view text) {
 }
 
 [[noreturn]] void raise_native(const std::string& doing, const std::string& text) {
-  if (says_out_of_memory(text)) throw Error(ErrorCode::OutOfMemory, "Out of memory: " + doing + ".", kMemoryRemedy, text);
+  if (says_out_of_memory(text))
+    throw Error(ErrorCode::OutOfMemory, "Out of memory: " + doing + ".", kMemoryRemedy, text);
   if (says_no_device(text)) {
     throw Error(ErrorCode::Device, "The device cannot be used: " + doing + ".",
                 "Use device 'cpu', or check the driver with nvidia-smi.", text);

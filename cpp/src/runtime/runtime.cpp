@@ -75,7 +75,8 @@ std::string resolve_device(const std::string& wanted) {
     throw Error(ErrorCode::Argument, "'" + wanted + "' names no device.", "Use 'auto', 'cpu', 'cuda' or 'cuda:0'.");
   }
   if (index >= count) {
-    const std::string have = count == 0 ? "no CUDA device is usable" : std::to_string(count) + " CUDA device(s) are usable";
+    const std::string have =
+        count == 0 ? "no CUDA device is usable" : std::to_string(count) + " CUDA device(s) are usable";
     throw Error(ErrorCode::Device, "Device '" + wanted + "' is not there: " + have + ".",
                 count == 0 ? "Use device 'cpu' or 'auto', or install libtorch for CUDA with `styleclip setup --cuda`."
                            : "Use a smaller number, or 'auto'.");

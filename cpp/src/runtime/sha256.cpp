@@ -25,8 +25,7 @@ constexpr std::uint32_t cube_root_fraction(std::uint64_t prime) {
     const unsigned __int128 low_product = (square & 0xffffffffffffffffULL) * middle;
     const unsigned __int128 high_product = (square >> 64) * middle + (low_product >> 64);
     const unsigned __int128 limit = static_cast<unsigned __int128>(prime) << 32;
-    const bool above = high_product > limit ||
-                       (high_product == limit && static_cast<std::uint64_t>(low_product) != 0);
+    const bool above = high_product > limit || (high_product == limit && static_cast<std::uint64_t>(low_product) != 0);
     (above ? high : low) = middle;
   }
   return static_cast<std::uint32_t>(low);
@@ -108,7 +107,8 @@ std::string sha256_hex(std::string_view bytes) {
 
 std::string sha256_of_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(ErrorCode::FileNotFound, "Cannot open " + path + ": " + std::strerror(errno) + ".", "Check the path.");
+  if (!file)
+    throw Error(ErrorCode::FileNotFound, "Cannot open " + path + ": " + std::strerror(errno) + ".", "Check the path.");
   Sha256 hash;
   std::vector<char> piece(1 << 20);
   while (file) {
