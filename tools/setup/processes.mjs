@@ -32,7 +32,7 @@ export class ProcessError extends Error {
  * @param {string} options.log file that gets everything printed
  * @param {NodeJS.ProcessEnv} [options.env]
  * @param {(line: string) => void} [options.onLine]
- * @param {boolean} [options.mayFail] resolve with the status whatever it is
+ * @param {boolean} [options.mayFail] resolve with the status whatever it is; -1 for one that a signal ended
  * @returns {Promise<number>}
  */
 export async function run(command, args, options) {
@@ -53,14 +53,18 @@ export async function run(command, args, options) {
       options.onLine?.(line);
     });
   }
-  const how = await new Promise((done) => {
-    child.on('error', (error) => done(`could not be started: ${error.message}`));
-    child.on('close', (status, signal) => done(signal ? `was ended by ${signal}` : (status ?? 0)));
+  /** @type {{ status?: number, how: string }} */
+  const { status, how } = await new Promise((done) => {
+    child.on('error', (error) => done({ how: `could not be started: ${error.message}` }));
+    child.on('close', (code, signal) => {
+      if (signal) done({ status: -1, how: `was ended by ${signal}` });
+      else done({ status: code ?? 0, how: `ended with status ${code}` });
+    });
   });
   await new Promise((done) => log.end(done));
-  if (how === 0 || (options.mayFail && typeof how === 'number')) return how;
+  if (status === 0 || (options.mayFail && status !== undefined)) return status;
   const shown = [command.split('/').at(-1), ...args.slice(0, 2).map((a) => a.split('/').at(-1))].join(' ');
-  throw new ProcessError(shown, typeof how === 'number' ? `ended with status ${how}` : how, tail, options.log);
+  throw new ProcessError(shown, how, tail, options.log);
 }
 
 /**

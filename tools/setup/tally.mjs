@@ -113,7 +113,7 @@ class AvaReader {
   line(line) {
     this.say(`  ${line}`);
     const total =
-      /^ {2}(\d+) (tests? passed|tests? failed|tests? skipped|known failures?|tests? todo|uncaught exceptions?|unhandled rejections?|tests? remained pending.*|test files? .*)$/.exec(
+      /^ {2}(\d+) (tests? passed|tests? failed|hooks? failed|tests? skipped|known failures?|tests? todo|uncaught exceptions?|unhandled rejections?|tests? remained pending.*|test files? .*)$/.exec(
         line,
       );
     if (!total) return;
