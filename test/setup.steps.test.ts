@@ -72,6 +72,14 @@ test('a file saved while the step runs counts as changed afterwards', async (t) 
   t.deepEqual(await run(), []);
 });
 
+test('a step that looks for itself is asked each time, and leaves no stamp', async (t) => {
+  const { root, step, run, runs } = await checkout(t);
+  delete step.inputs;
+  step.isDone = () => runs() > 1;
+  t.deepEqual([await run(), await run(), await run()], [['copy'], ['copy'], []]);
+  t.deepEqual(await readdir(join(root, 'build/setup')), []);
+});
+
 test('two runs at the same time do the work once', async (t) => {
   const { run, runs, during, root } = await checkout(t);
   during.now = () => new Promise((resolve) => setTimeout(resolve, 300));

@@ -9,7 +9,14 @@ import { asDiskError, SetupError } from './errors.mjs';
 import { inspectLibtorch, librariesToOpen } from './inspect.mjs';
 import { withLock } from './lock.mjs';
 import { Pip } from './pip.mjs';
-import { cacheDirectory, cudaCompilerRoot, isSupportedTorch, libtorchRoot, PINNED_TORCH } from './places.mjs';
+import {
+  cacheDirectory,
+  cudaCompilerIn,
+  cudaCompilerRoot,
+  isSupportedTorch,
+  libtorchRoot,
+  PINNED_TORCH,
+} from './places.mjs';
 import { compilerRequirements, wantedTorchFile } from './wheels.mjs';
 import { isLicence, sha256Of, Work } from './work.mjs';
 
@@ -71,7 +78,7 @@ export async function fetchLibtorch(options = {}) {
 export async function fetchCudaCompiler(version, options = {}) {
   return inCache(options, 'the CUDA compiler set-up', async (cache) => {
     const root = cudaCompilerRoot(cache, version);
-    const directory = join(root, 'nvidia', `cu${version.split('.')[0]}`);
+    const directory = cudaCompilerIn(root, version);
     if (await exists(root)) return directory;
     const work = new Work(cache, options);
     try {

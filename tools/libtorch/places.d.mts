@@ -6,5 +6,6 @@ export const SUPPORTED_TORCH: Readonly<{ first: readonly [number, number]; last:
 export function cacheDirectory(env?: NodeJS.ProcessEnv): string;
 export function libtorchRoot(cache: string, version: string): string;
 export function cudaCompilerRoot(cache: string, version: string): string;
+export function cudaCompilerIn(root: string, version: string): string;
 export function majorMinor(version: string): [number, number] | undefined;
 export function isSupportedTorch(version: string): boolean;

@@ -37,12 +37,21 @@ export function libtorchRoot(cache, version) {
 }
 
 /**
- * The directory of the CUDA compiler; nvcc stands at `nvidia/cu13/bin/nvcc` in it.
+ * The directory that set-up unpacks the CUDA compiler into.
  * @param {string} cache
  * @param {string} version major.minor, for example `13.0`
  */
 export function cudaCompilerRoot(cache, version) {
   return join(cache, `cuda-compiler-${version}`);
+}
+
+/**
+ * The directory with bin/nvcc below a {@link cudaCompilerRoot}.
+ * @param {string} root
+ * @param {string} version
+ */
+export function cudaCompilerIn(root, version) {
+  return join(root, 'nvidia', `cu${version.split('.')[0]}`);
 }
 
 /**

@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { discoverLibtorch } from '../libtorch/discover.mjs';
 import { fetchCudaCompiler, fetchLibtorch } from '../libtorch/fetch.mjs';
+import { cacheDirectory, cudaCompilerIn, cudaCompilerRoot } from '../libtorch/places.mjs';
 import { nativeStep } from './native.mjs';
 import { npmStep } from './npm.mjs';
 import { run } from './processes.mjs';
@@ -70,10 +71,16 @@ export class NativeInputs {
     this.nvcc = undefined;
   }
 
-  /** Looks; what is not there stays undefined. */
+  /** Looks for both, without fetching; whether all is there. */
   find() {
     this.libtorch ??= discoverLibtorch({ needHeaders: true }).found;
-    return this.libtorch;
+    const version = this.cudaVersion();
+    if (!this.cuda || version === undefined) return this.libtorch !== undefined;
+    if (this.nvcc === undefined) {
+      const root = cudaCompilerRoot(cacheDirectory(), version);
+      this.nvcc = process.env.STYLECLIP_NVCC ?? (existsSync(root) ? cudaCompilerIn(root, version) : undefined);
+    }
+    return this.nvcc !== undefined;
   }
 
   /** Fetches what is missing. */
@@ -84,14 +91,13 @@ export class NativeInputs {
         this.voice.tick(`      ${p.phase}: ${megabytes(p.done)}${p.total ? ` of ${megabytes(p.total)}` : ''}`),
       confirm: (/** @type {import('../libtorch/fetch.mjs').Plan} */ plan) => this.#announce(plan),
     };
-    if (!this.find()) {
+    this.find();
+    if (!this.libtorch) {
       const { path, version, variant } = await fetchLibtorch(options);
       this.libtorch = { directory: path, version, variant };
     }
     const cudaVersion = this.cudaVersion();
-    if (this.cuda && cudaVersion) {
-      this.nvcc = process.env.STYLECLIP_NVCC ?? (await fetchCudaCompiler(cudaVersion, options));
-    }
+    if (this.cuda && cudaVersion) this.nvcc ??= await fetchCudaCompiler(cudaVersion, options);
   }
 
   /** CUDA's major.minor that libtorch was built for; undefined when it has no CUDA, or one that needs another compiler. */
@@ -116,10 +122,9 @@ export class NativeInputs {
  */
 function libtorchStep(native) {
   return {
-    name: native.cuda ? 'libtorch-cuda' : 'libtorch',
-    title: 'libtorch: looking for it, fetching it through pip where it is missing',
-    // A libtorch that has gone from its place is looked for again: its directory is part of the hash.
-    inputs: () => [native.find()?.directory, native.find()?.version],
+    name: 'libtorch',
+    title: 'libtorch: fetching what is missing through pip',
+    isDone: () => native.find(),
     outputs: [],
     run: () => native.fetch(),
   };

@@ -1,6 +1,6 @@
 /*
  * The native build: cmake-js configures (it knows Node-API's headers) and builds; libtorch and the CUDA compiler are given
- * by directory. A build with tests contains the plain one, so its stamp serves both commands.
+ * by directory. Settings stay in CMake's cache, so `npm start` after `npm test` turns nothing off and compiles nothing again.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -40,7 +40,8 @@ export function nativeStep(root, voice, { tests, native }) {
       const libtorch = native.libtorch;
       if (!libtorch) throw new Error('the native build was started before libtorch was found');
       await dropForeignCache(root);
-      const settings = { STYLECLIP_LIBTORCH: libtorch.directory, STYLECLIP_WERROR: werror ? 'ON' : 'OFF' };
+      const settings = { STYLECLIP_LIBTORCH: libtorch.directory };
+      if (werror) Object.assign(settings, { STYLECLIP_WERROR: 'ON' });
       if (tests) Object.assign(settings, { STYLECLIP_TESTS: 'ON' });
       if (native.nvcc) Object.assign(settings, { STYLECLIP_CUDA: 'ON', STYLECLIP_NVCC: native.nvcc });
       const defines = Object.entries(settings).map(([key, value]) => `--CD${key}=${value}`);

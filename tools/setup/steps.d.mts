@@ -6,7 +6,9 @@ export interface Step {
   /** What it does, said when it begins. */
   title: string;
   /** Anything JSON can hold; file contents through `hashFiles`. */
-  inputs: () => unknown;
+  inputs?: () => unknown;
+  /** Instead of inputs: for a step that looks for itself, and needs no stamp. */
+  isDone?: () => boolean;
   /** Paths that have to exist, relative to the checkout. */
   outputs: string[];
   run: () => Promise<void>;

@@ -13,7 +13,8 @@ import { seconds } from './say.mjs';
  * @typedef {object} Step
  * @property {string} name of its stamp
  * @property {string} title what it does, said when it begins
- * @property {() => unknown} inputs anything JSON can hold; file contents through {@link hashFiles}
+ * @property {() => unknown} [inputs] anything JSON can hold; file contents through {@link hashFiles}
+ * @property {() => boolean} [isDone] instead of inputs: for a step that looks for itself, and needs no stamp
  * @property {string[]} outputs paths that have to exist, relative to the checkout
  * @property {() => Promise<void>} run
  */
@@ -38,13 +39,14 @@ export async function runSteps(root, what, steps, voice) {
       const ran = [];
       for (const [i, step] of steps.entries()) {
         const stamp = join(stamps, `${step.name}.json`);
-        const hash = digest(await step.inputs());
-        if ((await readStamp(stamp)) === hash && step.outputs.every((path) => existsSync(join(root, path)))) continue;
+        const hash = digest((await step.inputs?.()) ?? null);
+        const done = step.isDone ? step.isDone() : (await readStamp(stamp)) === hash;
+        if (done && step.outputs.every((path) => existsSync(join(root, path)))) continue;
         const begun = Date.now();
         voice.say(`[${i + 1}/${steps.length}] ${step.title}`);
         await step.run();
         // The hash from before the run: a file that was saved meanwhile counts as changed next time.
-        await writeStamp(stamp, hash, Date.now() - begun);
+        if (!step.isDone) await writeStamp(stamp, hash, Date.now() - begun);
         voice.say(`[${i + 1}/${steps.length}] ${step.name}: done in ${seconds(Date.now() - begun)}`);
         ran.push(step.name);
       }
