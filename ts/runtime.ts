@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { defaultThreads, libtorchOption, log, settingsUsed } from './configure.js';
+import { StyleClipError } from './errors.js';
 import { cudaLibrary, loadNative } from './load.js';
 import type { NativeAddon } from './native.js';
 import { nativeError } from './signals.js';
@@ -37,9 +38,32 @@ export function versions(): NativeAddon['versions'] {
 
 /**
  * Devices usable now: `['cpu']`, or `['cpu', 'cuda:0', …]`. Loads the native part, and opens the CUDA plug-in where it was
- * built; `DEVICE` when that is there and cannot be opened.
+ * built; where that cannot be opened (libtorch's CUDA half is not installed, say) there is the CPU, and the logger is told
+ * why. Loading a model on `'cuda'` rejects with the reason (`DEVICE`).
  */
 export async function devices(): Promise<string[]> {
+  try {
+    return await openCuda();
+  } catch (e) {
+    if (!StyleClipError.is(e) || e.code !== 'ERR_STYLECLIP_DEVICE') throw e;
+    log('warn', `CUDA is not used: ${e.message}`);
+  }
+  try {
+    return await native().devices('');
+  } catch (e) {
+    throw nativeError(e);
+  }
+}
+
+/** Opens the CUDA plug-in, where there is one, before a model is loaded that may go to a GPU. */
+export async function openDevices(device: string): Promise<void> {
+  if (device === 'cpu' || cudaLibrary() === undefined) return;
+  if (device === 'auto') await devices();
+  else await openCuda();
+}
+
+/** The devices with the plug-in open; `DEVICE` when it is there and cannot be opened. */
+async function openCuda(): Promise<string[]> {
   const loaded = native();
   found ??= loaded.devices(cudaLibrary() ?? '');
   try {
@@ -48,14 +72,4 @@ export async function devices(): Promise<string[]> {
     found = undefined;
     throw nativeError(e);
   }
-}
-
-/** Opens the CUDA plug-in, where there is one, before a model is loaded that may go to a GPU. */
-export async function openDevices(device: string): Promise<void> {
-  if (device === 'cpu' || cudaLibrary() === undefined) return;
-  if (device !== 'auto') await devices();
-  else
-    await devices().catch((e: unknown) =>
-      log('warn', `CUDA is not used: ${e instanceof Error ? e.message : String(e)}`),
-    );
 }
