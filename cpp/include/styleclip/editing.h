@@ -15,8 +15,8 @@ namespace styleclip {
 
 /// Δt = unit(t̂_target − t̂_neutral), t̂ = unit(mean over prompts of unit(CLIP(prompt))) (released code, MapTS.GetDt).
 struct TextDirection {
-  at::Tensor direction;  // [d] float32, unit
-  double length = 0;     // |t̂_target − t̂_neutral| before the last normalisation
+  at::Tensor direction;        // [d] float32, unit
+  double length = 0;           // |t̂_target − t̂_neutral| before the last normalisation
   at::Tensor target, neutral;  // [d] unit embeddings
 };
 /// Tokens int64 [prompts, context], every template already filled in. EmptySelection when both texts embed alike.
@@ -29,11 +29,11 @@ enum class Measure {
 };
 
 struct DirectionOptions {
-  double beta = 0.15;             // keep |r_c| ≥ beta; ignored when channels > 0; automatic when < 0
-  std::int64_t channels = 0;      // > 0: keep that many largest |r_c| instead
+  double beta = 0.15;                    // keep |r_c| ≥ beta; ignored when channels > 0; automatic when < 0
+  std::int64_t channels = 0;             // > 0: keep that many largest |r_c| instead
   std::int64_t automatic_channels = 20;  // automatic β: largest of 0.10…0.29 that keeps more than this many
   Measure measure = Measure::Cosine;
-  bool scale_by_sigma = true;     // ΔS_c = σ_c r_c / max|r| (released code); false: r_c as in the paper
+  bool scale_by_sigma = true;  // ΔS_c = σ_c r_c / max|r| (released code); false: r_c as in the paper
   bool normalise_largest = true;
 };
 
@@ -66,7 +66,7 @@ GlobalDirection global_direction(const RelevanceView& relevance, const float* te
 /// latent-major (latent 0 with all alphas first). `take` gets (first index, images [b,3,h,w] float32).
 /// Returns the edited S codes [n * alphas, total].
 at::Tensor edit(Generator& generator, const at::Tensor& s, const at::Tensor& delta, const std::vector<double>& alphas,
-                std::int64_t batch, NoiseMode noise,
-                const std::function<void(std::int64_t, const at::Tensor&)>& take, const RunContext& run);
+                std::int64_t batch, NoiseMode noise, const std::function<void(std::int64_t, const at::Tensor&)>& take,
+                const RunContext& run);
 
 }  // namespace styleclip

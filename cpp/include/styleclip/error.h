@@ -9,29 +9,29 @@
 namespace styleclip {
 
 enum class ErrorCode {
-  Argument,           // a value of the wrong type or kind
-  Shape,              // an array of the wrong shape
-  Range,              // a number outside its range, NaN included
-  Platform,           // this platform is not supported
-  AlreadyLoaded,      // another copy of the package is in this process
-  Trust,              // a foreign module's code would run
-  FileNotFound,       // a file is missing or cannot be opened
-  FileDamaged,        // a file is truncated or corrupt
-  FormatUnknown,      // a file is of no known format
-  FormatVersion,      // a file was written by a newer version
-  ModelKind,          // an archive of another kind than asked for
-  ModelMismatch,      // data that belong to another model
-  LibtorchNotFound,   // no libtorch
-  LibtorchVersion,    // libtorch of another version than the build's
-  AddonNotFound,      // no native addon
-  Device,             // a device that is not there or not usable
-  OutOfMemory,        // memory ran out, host or device
-  Closed,             // a model used after close()
-  EmptySelection,     // no style channel passes the threshold
-  NotFinite,          // NaN or infinity where numbers are needed
-  ResumeMismatch,     // a directory that holds another run
-  Disk,               // writing failed: full disk, limit, permission
-  Internal            // a bug of ours; text of the native failure in cause()
+  Argument,          // a value of the wrong type or kind
+  Shape,             // an array of the wrong shape
+  Range,             // a number outside its range, NaN included
+  Platform,          // this platform is not supported
+  AlreadyLoaded,     // another copy of the package is in this process
+  Trust,             // a foreign module's code would run
+  FileNotFound,      // a file is missing or cannot be opened
+  FileDamaged,       // a file is truncated or corrupt
+  FormatUnknown,     // a file is of no known format
+  FormatVersion,     // a file was written by a newer version
+  ModelKind,         // an archive of another kind than asked for
+  ModelMismatch,     // data that belong to another model
+  LibtorchNotFound,  // no libtorch
+  LibtorchVersion,   // libtorch of another version than the build's
+  AddonNotFound,     // no native addon
+  Device,            // a device that is not there or not usable
+  OutOfMemory,       // memory ran out, host or device
+  Closed,            // a model used after close()
+  EmptySelection,    // no style channel passes the threshold
+  NotFinite,         // NaN or infinity where numbers are needed
+  ResumeMismatch,    // a directory that holds another run
+  Disk,              // writing failed: full disk, limit, permission
+  Internal           // a bug of ours; text of the native failure in cause()
 };
 
 /// "ERR_STYLECLIP_SHAPE" and so on.

@@ -40,8 +40,8 @@ struct MakeRequest {
   std::uint64_t seed = 0;
   std::string storage_dtype = "float32";  // how weights are stored: float32, float16, bfloat16
   std::string licence = "unknown";
-  std::string tokenizer_json;             // clip only
-  std::string source_sha256;              // of the file the weights came from
+  std::string tokenizer_json;  // clip only
+  std::string source_sha256;   // of the file the weights came from
 };
 struct MadeArchive {
   std::string bytes;

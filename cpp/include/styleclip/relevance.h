@@ -44,7 +44,7 @@ struct SweepOptions {
   SampleSettings samples;
   Preprocess preprocess = Preprocess::Float;
   NoiseMode noise = NoiseMode::Const;
-  std::int64_t batch = 0;  // pictures a forward; 0: chosen from the picture size and `memory_bytes`
+  std::int64_t batch = 0;         // pictures a forward; 0: chosen from the picture size and `memory_bytes`
   std::int64_t memory_bytes = 0;  // bound on working memory; 0: a quarter of the device's free memory
 };
 

@@ -11,11 +11,11 @@
 namespace styleclip {
 
 struct Progress {
-  std::string phase;          // "statistics", "sweep", "edit", …
-  std::int64_t done = 0;      // units finished
-  std::int64_t total = 0;     // units in all
-  std::string unit;           // "images", "channels", "samples", …
-  double rate = 0;            // units a second since the start of the phase
+  std::string phase;                                               // "statistics", "sweep", "edit", …
+  std::int64_t done = 0;                                           // units finished
+  std::int64_t total = 0;                                          // units in all
+  std::string unit;                                                // "images", "channels", "samples", …
+  double rate = 0;                                                 // units a second since the start of the phase
   double seconds_left = std::numeric_limits<double>::quiet_NaN();  // NaN: not known yet
 };
 

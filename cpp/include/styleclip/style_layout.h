@@ -18,8 +18,8 @@ struct StyleLayer {
   std::int64_t resolution = 0;  // of the layer's output, pixels
   std::int64_t channels = 0;    // length of its style = input channels of the convolution
   bool to_rgb = false;
-  std::int64_t w_row = 0;       // row of w_plus that feeds its affine
-  std::int64_t offset = 0;      // of its first channel in the flattened S vector (all layers)
+  std::int64_t w_row = 0;   // row of w_plus that feeds its affine
+  std::int64_t offset = 0;  // of its first channel in the flattened S vector (all layers)
 };
 
 struct StyleLayout {
