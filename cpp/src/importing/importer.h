@@ -18,6 +18,12 @@ using checkpoint::Checkpoint;
 using checkpoint::Value;
 using TensorMap = std::map<std::string, at::Tensor>;
 
+/// What a user may say about a file that does not tell it itself; empty: find out, or assume and say so in `notes`.
+struct ImportOptions {
+  std::string config_path;  // clip: the model's configuration; default: the one in the file's folder
+  std::string activation;   // clip: "quickgelu" or "gelu"
+};
+
 struct Imported {
   std::string architecture;  // of make_archive: "stylegan2", "clip", "ir-se", "e4e", "mapper"
   std::string format;        // "rosinality", "NVIDIA stylegan2-ada-pytorch", "OpenAI CLIP (TorchScript)", ...
@@ -25,6 +31,8 @@ struct Imported {
   TensorMap weights;         // views of the mapped file where the layout allows it
   /// Names of the file that the archive leaves out on purpose (optimiser state, discriminator, counters).
   std::vector<std::string> ignored;
+  /// What was assumed where neither file nor options tell: whole sentences, for people to read.
+  std::vector<std::string> notes;
 };
 
 struct Importer {
@@ -33,7 +41,7 @@ struct Importer {
   /// Whether a checkpoint looks like this format, by a few telling names; cheap.
   bool (*recognises)(const Checkpoint& file);
   /// Throws ModelMismatch naming the first unexpected name and the missing ones, or the wrong shape.
-  Imported (*import)(const Checkpoint& file);
+  Imported (*import)(const Checkpoint& file, const ImportOptions& options);
 };
 
 /// Every importer, in the order they are asked. The part in a file may be found inside it: an e4e checkpoint is an
