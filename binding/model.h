@@ -60,7 +60,7 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   static std::shared_ptr<LoadedModel> open(const Napi::Value& value, const char* kind = nullptr);
 
   explicit ModelObject(const Napi::CallbackInfo& info);
-  void Finalize(Napi::BasicEnv env);
+  void Finalize(Napi::BasicEnv env) override;
 
  private:
   /// Throws Argument for anything but a NativeModel.

@@ -57,7 +57,7 @@ function validCalls(
     make: [
       {
         kind: 'stylegan2',
-        config: JSON.stringify({ imageSize: 8, channels: [4, 4], zWidth: 4, styleWidth: 4, mappingLayers: 1 }),
+        config: JSON.stringify({ image_size: 8, channels: [4, 4], z_width: 4, style_width: 4, mapping_layers: 1 }),
         weights: '',
         seed: 1n,
         storageDtype: 'float32',

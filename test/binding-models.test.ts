@@ -70,7 +70,7 @@ for (const { how, loads, bound } of [
 ]) {
   test.serial(`memory stays on a plateau over ${loads} loads: ${how}`, async (t) => {
     const folder = await mkdtemp(join(t.context.folder, 'cycles-'));
-    const file = await makeNative(addon, folder, 'generator', { mappingLayers: 8, zWidth: 512, styleWidth: 512 });
+    const file = await makeNative(addon, folder, 'generator', { mapping_layers: 8, z_width: 512, style_width: 512 });
     const model = await loadNativeModel(addon, file, 'generator');
     const { memoryBytes } = model;
     await model.close();

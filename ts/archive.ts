@@ -14,7 +14,7 @@ import {
   shapeText,
   show,
 } from './check.js';
-import { parseJsonObject } from './files/json.js';
+import { parseJsonObject, snakeCase } from './files/json.js';
 import { callModel, checkReadable, loadModel, Model, modelInfo } from './model.js';
 import type { NativeModel, NativeTensor } from './native.js';
 import { native } from './runtime.js';
@@ -51,7 +51,7 @@ export async function describeArchive(file: string | URL): Promise<ArchiveInfo> 
 export interface MakeOptions extends RunOptions {
   /** Architecture. */
   kind: 'stylegan2' | 'clip' | 'ir-se' | 'e4e';
-  /** Its sizes, in the names of docs/models.md (`image_size`, `channels`, …); what is left out has the paper's value. */
+  /** Its sizes: the names of docs/models.md in camel case (`imageSize`, …); what is left out has the paper's value. */
   config?: Readonly<Record<string, unknown>> | undefined;
   /** A .safetensors file with weights under the field's names. Default: random ones, as the papers say. */
   weights?: string | URL | undefined;
@@ -84,7 +84,8 @@ export async function makeArchive(file: string | URL, options: MakeOptions): Pro
   const keys = ['signal', 'onProgress', 'kind', 'config', 'weights', 'seed', 'storageDtype', 'licence', 'tokenizer'];
   const o = checkOptions(options, keys, 'makeArchive');
   const kind = checkOneOf(o.kind, 'kind', ['stylegan2', 'clip', 'ir-se', 'e4e']);
-  const config = JSON.stringify(checkOptions(o.config, Object.keys(o.config ?? {}), 'config'));
+  const sizes = Object.entries(checkOptions(o.config, Object.keys(o.config ?? {}), 'config'));
+  const config = JSON.stringify(Object.fromEntries(sizes.map(([name, value]) => [snakeCase(name), value])));
   const weights = o.weights === undefined ? '' : resolve(checkPath(o.weights, 'weights'));
   if (weights !== '') await checkReadable(weights);
   const tokenizer = o.tokenizer === undefined ? '' : checkString(o.tokenizer, 'tokenizer');

@@ -72,9 +72,9 @@ export class Clip extends Model {
     this.#tokenizer = handle.tokenizer === '' ? undefined : Tokenizer.parse(handle.tokenizer, handle.file);
     this.#info = Object.freeze({
       ...info,
-      imageSize: describedSize(info, 'imageSize'),
+      imageSize: describedSize(info, 'image_size'),
       embeddingDim: describedSize(info, 'embedding'),
-      contextLength: describedSize(info, 'contextLength'),
+      contextLength: describedSize(info, 'context_length'),
       vocabularySize: describedSize(info, 'vocabulary'),
     });
   }

@@ -22,8 +22,8 @@ export class Encoder extends Model {
   private constructor(handle: NativeModel) {
     super(handle);
     const info = modelInfo(handle);
-    this.#info = Object.freeze({ ...info, imageSize: describedSize(info, 'imageSize') });
-    const sha256 = info.description['generatorSha256'];
+    this.#info = Object.freeze({ ...info, imageSize: describedSize(info, 'image_size') });
+    const sha256 = info.description['generator_sha256'];
     this.#generatorSha256 = typeof sha256 === 'string' ? sha256 : undefined;
   }
 

@@ -70,8 +70,8 @@ export class Generator extends Model {
     this.#info = Object.freeze({
       ...info,
       imageSize: layers.at(-1)!.resolution,
-      zDim: describedSize(info, 'zWidth'),
-      wDim: describedSize(info, 'styleWidth'),
+      zDim: describedSize(info, 'z_width'),
+      wDim: describedSize(info, 'style_width'),
     });
   }
 

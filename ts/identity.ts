@@ -23,7 +23,7 @@ export class Identity extends Model {
     const info = modelInfo(handle);
     this.#info = Object.freeze({
       ...info,
-      imageSize: describedSize(info, 'imageSize'),
+      imageSize: describedSize(info, 'image_size'),
       embeddingDim: describedSize(info, 'embedding'),
     });
   }

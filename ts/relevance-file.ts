@@ -1,7 +1,7 @@
 // A relevance on disk: one .safetensors file with its arrays, and what it came from as metadata in snake case.
 
 import { fail } from './check.js';
-import { isObject, parseJsonObject } from './files/json.js';
+import { isObject, parseJsonObject, snakeCase } from './files/json.js';
 import { readSafetensors, safetensorsFloat32, safetensorsInt32, writeSafetensors } from './files/safetensors.js';
 import type { RelevanceLike, RelevanceMeta } from './relevance.js';
 import type { StyleLayer } from './types.js';
@@ -44,8 +44,8 @@ export async function writeRelevance(file: string, relevance: RelevanceLike): Pr
   const n = channels.length;
   const total = mean.length;
   const metadata: Record<string, string> = { format: FORMAT, version: VERSION };
-  for (const key of NUMBERS) metadata[snake(key)] = String(meta[key]);
-  for (const key of STRINGS) metadata[key === 'version' ? 'package_version' : snake(key)] = meta[key];
+  for (const key of NUMBERS) metadata[snakeCase(key)] = String(meta[key]);
+  for (const key of STRINGS) metadata[key === 'version' ? 'package_version' : snakeCase(key)] = meta[key];
   metadata['layers'] = JSON.stringify(meta.layers);
   metadata['style_layers'] = JSON.stringify(
     layers.map((l) => ({
@@ -102,11 +102,11 @@ export async function readRelevance(file: string): Promise<RelevanceLike> {
 
   const meta: Record<string, unknown> = {};
   for (const key of NUMBERS) {
-    const value = Number(metadata[snake(key)] ?? NaN);
-    meta[key] = Number.isFinite(value) ? value : damaged(`the metadata '${snake(key)}' is no number`);
+    const value = Number(metadata[snakeCase(key)] ?? NaN);
+    meta[key] = Number.isFinite(value) ? value : damaged(`the metadata '${snakeCase(key)}' is no number`);
   }
   for (const key of STRINGS) {
-    const name = key === 'version' ? 'package_version' : snake(key);
+    const name = key === 'version' ? 'package_version' : snakeCase(key);
     meta[key] = metadata[name] ?? damaged(`the metadata '${name}' is missing`);
   }
   const names = parseJsonObject({ text: `{"list":${metadata['layers'] ?? 'null'}}` })?.['list'];
@@ -145,8 +145,4 @@ function styleLayers(text: string | undefined): StyleLayer[] | undefined {
     offset += channels!;
   }
   return layers;
-}
-
-function snake(name: string): string {
-  return name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
 }

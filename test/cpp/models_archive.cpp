@@ -170,11 +170,11 @@ TEST_CASE("kind, version, licence, libtorch") {
   CHECK(load_code(with_description([](auto& json) { json["format"]["major"] = 2; })) == ErrorCode::FormatVersion);
   CHECK(load_code(with_description([](auto& json) { json.erase("licence"); })) == ErrorCode::FileDamaged);
   CHECK(load_code(with_description([](auto& json) { json.erase("format"); })) == ErrorCode::FileDamaged);
-  CHECK(load_code(with_description([](auto& json) { json["minTorch"] = "9.0"; })) == ErrorCode::LibtorchVersion);
+  CHECK(load_code(with_description([](auto& json) { json["min_torch"] = "9.0"; })) == ErrorCode::LibtorchVersion);
   CHECK(load_code(with_description([](auto& json) { json["layers"] = 3; })) == ErrorCode::FileDamaged);
   const TemporaryFile newer(with_description([](auto& json) {
     json["format"]["major"] = 7;
-    json["minStyleclip"] = "4.5.6";
+    json["min_styleclip"] = "4.5.6";
   }));
   CHECK(error_of([&] { styleclip::read_description(newer.path()); }).remedy().find("4.5.6") != std::string::npos);
 }

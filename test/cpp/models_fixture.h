@@ -64,19 +64,19 @@ inline styleclip::LoadOptions cpu(const std::string& dtype = "float32", bool tru
 }
 
 inline const char* kGenerator =
-    R"({"imageSize": 16, "channels": [6, 5, 4], "zWidth": 5, "styleWidth": 7, "mappingLayers": 3})";
+    R"({"image_size": 16, "channels": [6, 5, 4], "z_width": 5, "style_width": 7, "mapping_layers": 3})";
 inline const char* kVit =
-    R"({"vision": "vit", "imageSize": 24, "patch": 8, "embedding": 10, "visionWidth": 16, "visionLayers": [2],
-        "visionHeads": 2, "textWidth": 12, "textLayers": 2, "textHeads": 3, "contextLength": 8, "vocabulary": 30})";
+    R"({"vision": "vit", "image_size": 24, "patch": 8, "embedding": 10, "vision_width": 16, "vision_layers": [2],
+        "vision_heads": 2, "text_width": 12, "text_layers": 2, "text_heads": 3, "context_length": 8, "vocabulary": 30})";
 inline const char* kResnet =
-    R"({"vision": "resnet", "imageSize": 64, "embedding": 10, "visionWidth": 2, "visionLayers": [1, 2, 1, 1],
-        "visionHeads": 4, "textWidth": 12, "textLayers": 2, "textHeads": 3, "contextLength": 8, "vocabulary": 30})";
+    R"({"vision": "resnet", "image_size": 64, "embedding": 10, "vision_width": 2, "vision_layers": [1, 2, 1, 1],
+        "vision_heads": 4, "text_width": 12, "text_layers": 2, "text_heads": 3, "context_length": 8, "vocabulary": 30})";
 inline const char* kIdentity =
-    R"({"imageSize": 32, "blocks": [1, 2, 1, 1], "channels": [4, 8, 8, 12], "reduction": 4, "embedding": 9,
+    R"({"image_size": 32, "blocks": [1, 2, 1, 1], "channels": [4, 8, 8, 12], "reduction": 4, "embedding": 9,
         "preprocessing": "resize"})";
 inline const char* kEncoder =
-    R"({"imageSize": 32, "blocks": [1, 2, 1, 1], "channels": [4, 8, 8, 12], "reduction": 4, "rows": 9,
-        "styleWidth": 6})";
+    R"({"image_size": 32, "blocks": [1, 2, 1, 1], "channels": [4, 8, 8, 12], "reduction": 4, "rows": 9,
+        "style_width": 6})";
 
 inline std::shared_ptr<styleclip::Generator> generator(const Weights& weights, const std::string& dtype = "float32") {
   const TemporaryFile file(tiny::archive("stylegan2", kGenerator, &weights));

@@ -108,7 +108,7 @@ TEST_CASE("half-precision weights and every form of the latent average are taken
 
 TEST_CASE("random values have the spread the papers say") {
   const char* config =
-      R"({"imageSize": 8, "channels": [64, 64], "styleWidth": 128, "zWidth": 128, "mappingLayers": 1})";
+      R"({"image_size": 8, "channels": [64, 64], "style_width": 128, "z_width": 128, "mapping_layers": 1})";
   const TemporaryFile file(tiny::archive("stylegan2", config, nullptr));
   const Weights drawn = styleclip::load_module(file.path(), cpu())->tensors();
   const auto spread = [&](const char* name) { return drawn.at(name).std().item<double>(); };
@@ -138,12 +138,12 @@ TEST_CASE("configurations that make no sense") {
   CHECK(code("stylegan2", "no json") == ErrorCode::Argument);
   CHECK(code("stylegan2", "[1]") == ErrorCode::Argument);
   CHECK(code("stylegan2", R"({"imagesize": 64})") == ErrorCode::Argument);
-  CHECK(code("stylegan2", R"({"imageSize": 48})") == ErrorCode::Range);
-  CHECK(code("stylegan2", R"({"imageSize": 16, "channels": [4, 4]})") == ErrorCode::Range);
-  CHECK(code("stylegan2", R"({"imageSize": 16.5})") == ErrorCode::Range);
+  CHECK(code("stylegan2", R"({"image_size": 48})") == ErrorCode::Range);
+  CHECK(code("stylegan2", R"({"image_size": 16, "channels": [4, 4]})") == ErrorCode::Range);
+  CHECK(code("stylegan2", R"({"image_size": 16.5})") == ErrorCode::Argument);
   CHECK(code("clip", R"({"vision": "mlp"})") == ErrorCode::Range);
   CHECK(code("clip", R"({"patch": 30})") == ErrorCode::Range);
-  CHECK(code("clip", R"({"textHeads": 7})") == ErrorCode::Range);
+  CHECK(code("clip", R"({"text_heads": 7})") == ErrorCode::Range);
   CHECK(code("ir-se", R"({"reduction": 48})") == ErrorCode::Range);
   CHECK(code("e4e", R"({"rows": 1})") == ErrorCode::Range);
 }

@@ -20,11 +20,11 @@ namespace tiny {
 using Weights = std::map<std::string, at::Tensor>;
 
 inline const char* kGeneratorConfig =
-    R"({"imageSize": 16, "channels": [6, 5, 4], "zWidth": 8, "styleWidth": 8, "mappingLayers": 2,
-        "mappingLrMultiplier": 1})";
+    R"({"image_size": 16, "channels": [6, 5, 4], "z_width": 8, "style_width": 8, "mapping_layers": 2,
+        "mapping_lr_multiplier": 1})";
 inline const char* kClipConfig =
-    R"({"vision": "vit", "imageSize": 32, "embedding": 24, "visionWidth": 32, "visionLayers": [2], "visionHeads": 4,
-        "patch": 8, "textWidth": 32, "textLayers": 2, "textHeads": 4, "contextLength": 9, "vocabulary": 50})";
+    R"({"vision": "vit", "image_size": 32, "embedding": 24, "vision_width": 32, "vision_layers": [2], "vision_heads": 4,
+        "patch": 8, "text_width": 32, "text_layers": 2, "text_heads": 4, "context_length": 9, "vocabulary": 50})";
 
 inline at::Tensor normal(at::Generator& engine, std::vector<std::int64_t> shape, double scale = 1, double centre = 0) {
   return at::randn(shape, engine) * scale + centre;

@@ -4,33 +4,33 @@
 import { join } from 'node:path';
 import type { NativeAddon, NativeArray, NativeModel, NativeTensor } from '../../dist/native.js';
 
-/** Configurations, in the names of docs/models.md. */
-const CONFIGS = {
+/** Configurations of the smallest models, in the names of docs/models.md. */
+export const CONFIGS = {
   generator: {
     kind: 'stylegan2',
-    config: { imageSize: 16, channels: [12, 10, 8], zWidth: 16, styleWidth: 16, mappingLayers: 2 },
+    config: { image_size: 16, channels: [12, 10, 8], z_width: 16, style_width: 16, mapping_layers: 2 },
   },
   clip: {
     kind: 'clip',
     config: {
       vision: 'vit',
-      imageSize: 16,
+      image_size: 16,
       patch: 8,
       embedding: 12,
-      visionWidth: 16,
-      visionLayers: [1],
-      visionHeads: 2,
-      textWidth: 16,
-      textLayers: 1,
-      textHeads: 2,
-      contextLength: 8,
+      vision_width: 16,
+      vision_layers: [1],
+      vision_heads: 2,
+      text_width: 16,
+      text_layers: 1,
+      text_heads: 2,
+      context_length: 8,
       vocabulary: 32,
     },
   },
   identity: {
     kind: 'ir-se',
     config: {
-      imageSize: 16,
+      image_size: 16,
       blocks: [1, 1, 1, 1],
       channels: [8, 8, 8, 8],
       reduction: 4,
@@ -40,7 +40,7 @@ const CONFIGS = {
   },
   encoder: {
     kind: 'e4e',
-    config: { imageSize: 32, rows: 6, styleWidth: 16, blocks: [1, 1, 1, 1], channels: [8, 8, 8, 8], reduction: 4 },
+    config: { image_size: 32, rows: 6, style_width: 16, blocks: [1, 1, 1, 1], channels: [8, 8, 8, 8], reduction: 4 },
   },
 } as const;
 

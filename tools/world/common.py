@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -94,3 +96,52 @@ class Average:
                 self.state[k].lerp_(v.detach(), 1 - decay)
             else:
                 self.state[k].copy_(v)
+
+
+class Run:
+    """A training by wall-clock time: goes on from its checkpoint, averages the weights, saves and reports as it goes."""
+
+    def __init__(self, checkpoint: Path, model: torch.nn.Module, adam: torch.optim.Optimizer, minutes: float, rate: float,
+                 report: Callable[[torch.nn.Module], str], kept: dict[str, torch.nn.Module] | None = None,
+                 facts: dict | None = None) -> None:
+        """`report` says how good a model is (it gets one of averaged weights); `kept` modules are saved with the model,
+        `facts` as they are."""
+        self.checkpoint, self.model, self.adam, self.peak = checkpoint, model, adam, rate
+        self.report, self.kept, self.facts = report, kept or {}, facts or {}
+        self.average = Average(model, 0.995)
+        self.count, elapsed, self.running = 0, 0.0, 0.0
+        if saved := load(checkpoint):
+            for name, module in {"model": model, **self.kept}.items():
+                module.load_state_dict(saved[name])
+            if "adam" in saved:
+                adam.load_state_dict(saved["adam"])
+            self.average.state, self.average.updates = saved["average"], 1000
+            self.count, elapsed = saved["step"], saved["elapsed"]
+        self.clock, self.save_now, self.print_now = Clock(minutes, elapsed), Every(120), Every(30)
+
+    def going(self) -> bool:
+        """Whether there is time for another step; sets its learning rate."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.clock.rate(self.peak, self.count, warm=100, floor=0.01)
+        return self.clock.progress < 1
+
+    def step(self, loss: torch.Tensor, note: str = "") -> None:
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        self.adam.step()
+        self.count += 1
+        if self.count % 2 == 0:
+            self.average.update(self.model)
+        self.running = 0.98 * self.running + 0.02 * loss.item() if self.running else loss.item()
+        if self.print_now():
+            print(f"step {self.count} minutes {self.clock.elapsed / 60:.1f} loss {self.running:.5f} {note}", flush=True)
+        if self.save_now():
+            self.save()
+
+    def save(self) -> None:
+        save_atomic({"model": self.model.state_dict(), "adam": self.adam.state_dict(), "average": self.average.state,
+                     "step": self.count, "elapsed": self.clock.elapsed, **self.facts,
+                     **{name: module.state_dict() for name, module in self.kept.items()}}, self.checkpoint)
+        shown = copy.deepcopy(self.model)
+        shown.load_state_dict(self.average.state)
+        print(f"saved: step {self.count} minutes {self.clock.elapsed / 60:.1f} {self.report(shown)}", flush=True)

@@ -92,12 +92,18 @@ def edits(result: dict) -> list[str]:
     if "edits" not in result:
         return []
     e = result["edits"]
-    lines = ["", "## Edits", "", f"Global directions ({e['channels']} channels, strength {e['strength']}, one setting for "
-             "all, `edits.py`), read by the judge", "on generated cats with room to move.", "",
-             "| edit | factor | moved (σ) | right way | most moved other |", "|---|---|---|---|---|"]
+    lines = ["", "## Edits", "", "Global directions, each at the setting that a search on other cats found (`edits.py`: enough "
+             "of the factor, least of the",
+             f"others), read by the judge on {e['cats']} generated cats, those with room to move. Bar: one edit per factor moves it "
+             "by at least 1 σ.", "",
+             "| edit (target / neutral) | factor | layers | relevance | channels | strength | moved (σ) | right way "
+             "| judging CLIP agrees | others, mean (σ) | most moved other |", "|---" * 11 + "|"]
     for name, r in e["edits"].items():
         other, by = next(iter(r["most_moved_other"].items()))
-        lines.append(f"| {name} | {r['factor']} | {r['moved_sigma']:.2f} | {r['share_right_way']:.0%} | {other} {by:+.2f} |")
+        lines.append(f"| {r['target']} / {r['neutral']} | {r['factor']} | {r['layers']} | {r['measure']} | {r['channels']} "
+                     f"| {r['strength']} | {r['moved_sigma']:.2f} | {r['share_right_way']:.0%} "
+                     f"| {r.get('judging_clip_agrees', float('nan')):.0%} "
+                     f"| {r['others_mean_sigma']:.2f} | {other} {by:+.2f} |")
     return lines
 
 
@@ -142,8 +148,8 @@ def card(result: dict) -> str:
               "  figures.",
               "- Presence factors (tongue, glasses, hat, bow tie) fade in between 0.47 and 0.53, stripes between 0.25 and 0.75;",
               "  the judge is taught, and measured by, what is drawn of them.",
-              "- At the one setting of the table above colours hardly move, light fur goes the wrong way (the background",
-              "  brightens instead) and hats stay faint; other strengths and numbers of channels were not tried.",
+              "- Colours live in the toRGB layers: without them (`layers: 'conv'`) they hardly move. Light fur brings the whole",
+              "  picture along, and ginger, in the middle of its scale, moves least of all edits.",
               "- The CLIPs know the words of the grammar and the templates; another word is read as bytes and means little.",
               ""]
     return "\n".join(lines)

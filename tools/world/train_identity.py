@@ -94,32 +94,10 @@ def main() -> None:
     read_out = torch.nn.Linear(model.config.embed_dim, len(fx.IDENTITY))
     adam = torch.optim.AdamW([*model.parameters(), *read_out.parameters()], lr=opt.rate, betas=(0.9, 0.99), weight_decay=0.01,
                              fused=True)
-    average = common.Average(model, 0.995)
-    step, elapsed = 0, 0.0
-    if saved := common.load(opt.checkpoint):
-        model.load_state_dict(saved["model"])
-        read_out.load_state_dict(saved["read_out"])
-        if "adam" in saved:
-            adam.load_state_dict(saved["adam"])
-        average.state, average.updates = saved["average"], 1000
-        step, elapsed = saved["step"], saved["elapsed"]
-    clock, save_now, print_now = common.Clock(opt.minutes, elapsed), common.Every(120), common.Every(30)
-    running = 0.0
-
-    def save() -> None:
-        common.save_atomic({
-            "model": model.state_dict(), "adam": adam.state_dict(), "average": average.state,
-            "step": step, "elapsed": clock.elapsed, "config": model.config.as_json(),
-            "read_out": read_out.state_dict(),
-        }, opt.checkpoint)
-        shown = Backbone(model.config)
-        shown.load_state_dict(average.state)
-        print(f"saved: step {step} minutes {clock.elapsed / 60:.1f} held-out AUC {evaluate(shown, held, 6):.4f}",
-              flush=True)
-
-    while clock.progress < 1:
-        for group in adam.param_groups:
-            group["lr"] = clock.rate(opt.rate, step, warm=100, floor=0.01)
+    run = common.Run(opt.checkpoint, model, adam, opt.minutes, opt.rate,
+                     lambda shown: f"held-out AUC {evaluate(shown, held, 6):.4f}",
+                     {"read_out": read_out}, {"config": model.config.as_json()})
+    while run.going():
         some = torch.randperm(opt.identities)[: opt.batch // opt.of_each]
         pick = torch.stack([torch.randperm(opt.views)[: opt.of_each] for _ in some]) + some[:, None] * opt.views
         pick = pick.flatten()
@@ -129,22 +107,11 @@ def main() -> None:
         embedding = embedding.float()
         told = read_out(F.layer_norm(embedding, embedding.shape[1:]))
         loss = known = 20 * (told - traits[pick]).square().mean()
-        if clock.elapsed >= 60 * opt.read_first:
+        if run.clock.elapsed >= 60 * opt.read_first:
             # The margin grows slowly: cats differ less than people do.
-            margin = 0.2 * clock.progress
-            loss = loss + arcface(embedding, opt.of_each, margin, 24.0)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
-        step += 1
-        if step % 2 == 0:
-            average.update(model)
-        running = 0.98 * running + 0.02 * loss.item() if step > 1 else loss.item()
-        if print_now():
-            print(f"step {step} minutes {clock.elapsed / 60:.1f} loss {running:.3f} read-out {known.item():.3f}", flush=True)
-        if save_now():
-            save()
-    save()
+            loss = loss + arcface(embedding, opt.of_each, 0.2 * run.clock.progress, 24.0)
+        run.step(loss, f"read-out {known.item():.3f}")
+    run.save()
 
 
 if __name__ == "__main__":

@@ -80,27 +80,9 @@ def main() -> None:
 
     model = Judge().to(memory_format=torch.channels_last)
     adam = torch.optim.AdamW(model.parameters(), lr=opt.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    average = common.Average(model, 0.995)
-    step, elapsed = 0, 0.0
-    if saved := common.load(opt.checkpoint):
-        model.load_state_dict(saved["model"])
-        adam.load_state_dict(saved["adam"])
-        average.state, average.updates = saved["average"], 1000
-        step, elapsed = saved["step"], saved["elapsed"]
-    clock, save_now, print_now = common.Clock(opt.minutes, elapsed), common.Every(120), common.Every(30)
-    running = 0.0
-
-    def save() -> None:
-        common.save_atomic({"model": model.state_dict(), "adam": adam.state_dict(), "average": average.state,
-                            "step": step, "elapsed": clock.elapsed}, opt.checkpoint)
-        shown = Judge()
-        shown.load_state_dict(average.state)
-        found = {k: round(v, 3) for k, v in r_squared(shown, held, held_f).items()}
-        print(f"saved: step {step} minutes {clock.elapsed / 60:.1f} R2 {found}", flush=True)
-
-    while clock.progress < 1:
-        for group in adam.param_groups:
-            group["lr"] = clock.rate(opt.rate, step, warm=100, floor=0.01)
+    run = common.Run(opt.checkpoint, model, adam, opt.minutes, opt.rate,
+                     lambda shown: f"R2 { {k: round(v, 3) for k, v in r_squared(shown, held, held_f).items()} }")
+    while run.going():
         parts = []
         for k, pool in enumerate(pools):
             share = opt.batch if len(pools) == 1 else opt.batch // 4 if k else opt.batch - opt.batch // 4
@@ -108,22 +90,11 @@ def main() -> None:
             parts.append((pool["pictures"][pick], pool["factors"][pick]))
         pictures, f = (torch.cat(column) for column in zip(*parts))
         # Hardly any shift: tilt and sizes are read from where things are.
-        x = augment(common.to_float(pictures), 0.16 if step % 3 else 0.4).contiguous(memory_format=torch.channels_last)
+        x = augment(common.to_float(pictures), 0.16 if run.count % 3 else 0.4).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             told = model(x)
-        loss = (told.float() - fx.seen(f)).square().mean()
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
-        step += 1
-        if step % 2 == 0:
-            average.update(model)
-        running = 0.98 * running + 0.02 * loss.item() if step > 1 else loss.item()
-        if print_now():
-            print(f"step {step} minutes {clock.elapsed / 60:.1f} loss {running:.5f}", flush=True)
-        if save_now():
-            save()
-    save()
+        run.step((told.float() - fx.seen(f)).square().mean())
+    run.save()
 
 
 if __name__ == "__main__":

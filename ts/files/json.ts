@@ -11,6 +11,11 @@ export function parseJsonObject({ text }: { text: string | undefined }): Record<
   }
 }
 
+/** A name of the interface as files spell it: `truncationPsi` becomes `truncation_psi`; snake case stays. */
+export function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
+}
+
 /** Whether a value is an object with keys: no array, no null. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -32,7 +33,8 @@ ArchiveDescription read_description(const std::string& path);
 
 /// Creates an archive of `kind` ("stylegan2", "clip", "ir-se", "e4e") from a configuration (docs/models.md) and
 /// weights under the field's names (rosinality, OpenAI CLIP, TreB1eN, e4e); weights == nullptr draws random ones as the
-/// papers say, from `seed`. Returns the file's bytes; write_file_atomic puts them on disk.
+/// papers say, from `seed`. Weights of any float type and layout: those that already have the stored type and lie in order
+/// are not copied, the others are converted one by one.
 struct MakeRequest {
   std::string kind;
   std::string config_json;
@@ -42,13 +44,27 @@ struct MakeRequest {
   std::string licence = "unknown";
   std::string tokenizer_json;  // clip only
   std::string source_sha256;   // of the file the weights came from
+  std::string source_format;   // "rosinality", ...; "" when the weights came under the field's names
+  /// Told of memory of `weights` that has been read and is not needed until it is written, or not any more: whoever mapped
+  /// a file may give its pages back.
+  std::function<void(const void* data, std::size_t bytes)> release;
 };
+/// In memory.
 struct MadeArchive {
   std::string bytes;
   std::string description_json;
   std::int64_t parameters = 0;
 };
 MadeArchive make_archive(const MakeRequest& request, const RunContext& run);
+
+/// Straight into a file, which appears whole or not at all; no second copy of the weights. Throws Disk.
+struct WrittenArchive {
+  std::string description_json;
+  std::int64_t parameters = 0;
+  std::int64_t bytes = 0;
+  std::string sha256;
+};
+WrittenArchive write_archive(const MakeRequest& request, const std::string& path, const RunContext& run);
 
 /// Writes to `path` + a temporary suffix, flushes, renames. Throws Disk and leaves nothing behind on failure.
 void write_file_atomic(const std::string& path, const std::string& bytes);

@@ -34,6 +34,8 @@ const std::set<std::string, std::less<>>& own_calls() {
                                                            "torch.batch_norm",
                                                            "torch.bmm",
                                                            "torch.cat",
+                                                           "torch.clamp",
+                                                           "torch.clamp_",
                                                            "torch.clamp_min",
                                                            "torch.contiguous",
                                                            "torch.conv2d",
@@ -137,16 +139,17 @@ std::string check_description(const std::string& text, const std::string& path) 
   if (!json.is_object()) damaged(path, "styleclip.json is no JSON object");
   const std::int64_t major = field(json, "format", "major", path), minor = field(json, "format", "minor", path);
   if (major != kFormatMajor || minor > kFormatMinor) {
-    const std::string reader = json.value("minStyleclip", std::string("a newer version"));
+    const std::string reader = json.value("min_styleclip", std::string("a newer version"));
     throw Error(ErrorCode::FormatVersion,
                 path + " has format " + std::to_string(major) + "." + std::to_string(minor) + "; this version reads " +
                     std::to_string(kFormatMajor) + ".0 to " + std::to_string(kFormatMajor) + "." +
                     std::to_string(kFormatMinor) + ".",
                 "Use styleclip " + reader + ", which reads it, or one of the same major version after it.");
   }
-  const std::string kind = text_field(json, "kind", path), torch = text_field(json, "minTorch", path);
+  const std::string kind = text_field(json, "kind", path), torch = text_field(json, "min_torch", path);
   text_field(json, "licence", path);
-  if (kind != "generator" && kind != "clip" && kind != "identity" && kind != "encoder") {
+  if (kind != "generator" && kind != "clip" && kind != "identity" && kind != "encoder" &&
+      kind != "mapper") {
     damaged(path, "styleclip.json names an unknown kind '" + kind + "'");
   }
   if (compare_versions(torch_version(), torch) < 0) {

@@ -58,25 +58,25 @@ Sizes read_sizes(ConfigReader& reader) {
         sizes.resnet ? presets()[4] : presets()[0];  // another tower than the preset's: RN50's or ViT-B/32's numbers
     reader.record("preset", preset.name);
   }
-  sizes.image_size = reader.integer("imageSize", preset.image_size, 8, 4096);
+  sizes.image_size = reader.integer("image_size", preset.image_size, 8, 4096);
   sizes.embedding = reader.integer("embedding", preset.embedding, 1, 16384);
-  sizes.vision_width = reader.integer("visionWidth", preset.vision_width, 1, 16384);
-  sizes.vision_layers = reader.integers("visionLayers", preset.vision_layers, sizes.resnet ? 4 : 1, 1, 200);
+  sizes.vision_width = reader.integer("vision_width", preset.vision_width, 1, 16384);
+  sizes.vision_layers = reader.integers("vision_layers", preset.vision_layers, sizes.resnet ? 4 : 1, 1, 200);
   const std::int64_t channels = sizes.resnet ? 32 * sizes.vision_width : sizes.vision_width;
-  sizes.vision_heads = reader.integer("visionHeads", std::max<std::int64_t>(1, channels / 64), 1, channels);
-  if (channels % sizes.vision_heads != 0) reader.refuse("visionHeads", "a divisor of " + std::to_string(channels));
+  sizes.vision_heads = reader.integer("vision_heads", std::max<std::int64_t>(1, channels / 64), 1, channels);
+  if (channels % sizes.vision_heads != 0) reader.refuse("vision_heads", "a divisor of " + std::to_string(channels));
   if (sizes.resnet) {
-    if (sizes.vision_width % 2 != 0) reader.refuse("visionWidth", "an even number");
-    if (sizes.image_size % 32 != 0) reader.refuse("imageSize", "a multiple of 32");
+    if (sizes.vision_width % 2 != 0) reader.refuse("vision_width", "an even number");
+    if (sizes.image_size % 32 != 0) reader.refuse("image_size", "a multiple of 32");
   } else {
     sizes.patch = reader.integer("patch", preset.patch, 1, sizes.image_size);
     if (sizes.image_size % sizes.patch != 0) reader.refuse("patch", "a divisor of the image size");
   }
-  sizes.text_width = reader.integer("textWidth", preset.text_width, 1, 16384);
-  sizes.text_layers = reader.integer("textLayers", 12, 1, 200);
-  sizes.text_heads = reader.integer("textHeads", preset.text_heads, 1, sizes.text_width);
-  if (sizes.text_width % sizes.text_heads != 0) reader.refuse("textHeads", "a divisor of the text width");
-  sizes.context = reader.integer("contextLength", 77, 2, 4096);
+  sizes.text_width = reader.integer("text_width", preset.text_width, 1, 16384);
+  sizes.text_layers = reader.integer("text_layers", 12, 1, 200);
+  sizes.text_heads = reader.integer("text_heads", preset.text_heads, 1, sizes.text_width);
+  if (sizes.text_width % sizes.text_heads != 0) reader.refuse("text_heads", "a divisor of the text width");
+  sizes.context = reader.integer("context_length", 77, 2, 4096);
   sizes.vocabulary = reader.integer("vocabulary", 49408, 3, 10'000'000);
   sizes.quick_gelu = reader.choice("activation", "quickgelu", {"quickgelu", "gelu"}) == "quickgelu";
   return sizes;
@@ -204,12 +204,12 @@ Blueprint clip_blueprint(const nlohmann::json& config) {
   blueprint.code[""] = {script_text("clip"), {}};
   // Tensors beside the weights in OpenAI's archives; clip.load drops them too.
   blueprint.ignored = {"input_resolution", "context_length", "vocab_size"};
-  blueprint.details = {{"imageSize", sizes.image_size},
-                       {"valueRange", {-1, 1}},
+  blueprint.details = {{"image_size", sizes.image_size},
+                       {"value_range", {-1, 1}},
                        {"mean", mean},
                        {"std", deviation},
                        {"embedding", sizes.embedding},
-                       {"contextLength", sizes.context},
+                       {"context_length", sizes.context},
                        {"vocabulary", sizes.vocabulary}};
   return blueprint;
 }

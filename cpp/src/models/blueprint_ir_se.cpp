@@ -71,8 +71,8 @@ void add_trunk(Blueprint& blueprint, const Trunk& trunk) {
 
 Blueprint ir_se_blueprint(const nlohmann::json& config) {
   ConfigReader reader(config, "ir-se");
-  const std::int64_t size = reader.integer("imageSize", 112, 16, 4096);
-  if (size % 16 != 0) reader.refuse("imageSize", "a multiple of 16");
+  const std::int64_t size = reader.integer("image_size", 112, 16, 4096);
+  if (size % 16 != 0) reader.refuse("image_size", "a multiple of 16");
   const Trunk trunk = read_trunk(reader);
   const std::int64_t embedding = reader.integer("embedding", 512, 1, 16384);
   const std::string preprocessing = reader.choice("preprocessing", "face-crop", {"face-crop", "resize"});
@@ -90,17 +90,17 @@ Blueprint ir_se_blueprint(const nlohmann::json& config) {
   for (const std::int64_t count : trunk.blocks) blocks += count;
   blueprint.code[""] = {script_text("ir_se", {{"block", index_rows(0, blocks)}}), {}};
   blueprint.details = {
-      {"imageSize", size}, {"valueRange", {-1, 1}}, {"embedding", embedding}, {"preprocessing", preprocessing}};
+      {"image_size", size}, {"value_range", {-1, 1}}, {"embedding", embedding}, {"preprocessing", preprocessing}};
   return blueprint;
 }
 
 Blueprint e4e_blueprint(const nlohmann::json& config) {
   ConfigReader reader(config, "e4e");
-  const std::int64_t size = reader.integer("imageSize", 256, 32, 4096);
-  if (!std::has_single_bit(static_cast<std::uint64_t>(size))) reader.refuse("imageSize", "a power of two");
+  const std::int64_t size = reader.integer("image_size", 256, 32, 4096);
+  if (!std::has_single_bit(static_cast<std::uint64_t>(size))) reader.refuse("image_size", "a power of two");
   const Trunk trunk = read_trunk(reader);
   const std::int64_t rows = reader.integer("rows", 18, 2, 64);
-  const std::int64_t width = reader.integer("styleWidth", 512, 1, 8192);
+  const std::int64_t width = reader.integer("style_width", 512, 1, 8192);
 
   Blueprint blueprint;
   blueprint.kind = "encoder";
@@ -136,7 +136,7 @@ Blueprint e4e_blueprint(const nlohmann::json& config) {
   text["middle"] = index_rows(trunk.blocks[0] + trunk.blocks[1], trunk.blocks[2]);
   text["coarse"] = index_rows(trunk.blocks[0] + trunk.blocks[1] + trunk.blocks[2], trunk.blocks[3]);
   blueprint.code[""] = {script_text("e4e", text), {}};
-  blueprint.details = {{"imageSize", size}, {"valueRange", {-1, 1}}, {"rows", rows}, {"styleWidth", width}};
+  blueprint.details = {{"image_size", size}, {"value_range", {-1, 1}}, {"rows", rows}, {"style_width", width}};
   return blueprint;
 }
 

@@ -25,8 +25,8 @@ std::shared_ptr<Clip> Clip::load(const std::string& path, const LoadOptions& opt
   impl->need_methods({"encode_image", "encode_text"});
   const c10::InferenceMode guard(false);
   auto state = std::make_unique<State>();
-  state->image_size = impl->integer("imageSize", {"image_size", "input_resolution"}, std::nullopt);
-  state->context = impl->integer("contextLength", {"context_length"}, 77);
+  state->image_size = impl->integer("image_size", {"image_size", "input_resolution"}, std::nullopt);
+  state->context = impl->integer("context_length", {"context_length"}, 77);
   state->vocabulary = impl->integer("vocabulary", {"vocab_size"}, 49408);
   // openai/CLIP, clip.py `_transform`.
   state->mean = impl->numbers("mean", {0.48145466, 0.4578275, 0.40821073});

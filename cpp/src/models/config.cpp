@@ -5,8 +5,6 @@
 #include <cmath>
 #include <utility>
 
-#include "styleclip/error.h"
-
 namespace styleclip {
 namespace {
 
@@ -24,8 +22,8 @@ ConfigReader::ConfigReader(const nlohmann::json& config, std::string what) : con
   }
 }
 
-void ConfigReader::refuse(const std::string& name, const std::string& wanted) const {
-  throw Error(ErrorCode::Range, what_ + ": '" + name + "' is " + config_.value(name, nlohmann::json()).dump() + ".",
+void ConfigReader::refuse(const std::string& name, const std::string& wanted, ErrorCode code) const {
+  throw Error(code, what_ + ": '" + name + "' is " + config_.value(name, nlohmann::json()).dump() + ".",
               "Give " + wanted + " (docs/models.md).");
 }
 
@@ -39,7 +37,9 @@ std::int64_t ConfigReader::integer(const std::string& name, std::int64_t fallbac
   std::int64_t value = fallback;
   if (has(name)) {
     const nlohmann::json& given = raw(name);
-    if (!given.is_number_integer()) refuse(name, "a whole number from " + range_text(least, most));
+    if (!given.is_number_integer()) {
+      refuse(name, "a whole number from " + range_text(least, most), ErrorCode::Argument);
+    }
     value = given.get<std::int64_t>();
     if (value < least || value > most) refuse(name, "a whole number from " + range_text(least, most));
   }
@@ -51,7 +51,7 @@ double ConfigReader::number(const std::string& name, double fallback, double lea
   double value = fallback;
   if (has(name)) {
     const nlohmann::json& given = raw(name);
-    if (!given.is_number()) refuse(name, "a number from " + range_text(least, most));
+    if (!given.is_number()) refuse(name, "a number from " + range_text(least, most), ErrorCode::Argument);
     value = given.get<double>();
     if (!(value >= least && value <= most)) refuse(name, "a number from " + range_text(least, most));
   }
@@ -59,20 +59,46 @@ double ConfigReader::number(const std::string& name, double fallback, double lea
   return value;
 }
 
+std::optional<double> ConfigReader::optional_number(const std::string& name, double least, double most) {
+  if (has(name) && !raw(name).is_null()) return number(name, 0, least, most);
+  record(name, nullptr);
+  return std::nullopt;
+}
+
 std::string ConfigReader::choice(const std::string& name, const std::string& fallback,
                                  const std::vector<std::string>& choices) {
   std::string value = fallback;
   if (has(name)) {
     const nlohmann::json& given = raw(name);
-    if (given.is_string()) value = given.get<std::string>();
-    if (!given.is_string() || std::find(choices.begin(), choices.end(), value) == choices.end()) {
-      std::string wanted = "one of";
-      for (const std::string& one : choices) wanted += " \"" + one + "\"";
-      refuse(name, wanted);
-    }
+    std::string wanted = "one of";
+    for (const std::string& one : choices) wanted += " \"" + one + "\"";
+    if (!given.is_string()) refuse(name, wanted, ErrorCode::Argument);
+    value = given.get<std::string>();
+    if (std::find(choices.begin(), choices.end(), value) == choices.end()) refuse(name, wanted);
   }
   record(name, value);
   return value;
+}
+
+std::vector<std::string> ConfigReader::subset(const std::string& name, const std::vector<std::string>& fallback,
+                                               const std::vector<std::string>& choices) {
+  std::vector<std::string> values = fallback;
+  if (has(name)) {
+    const nlohmann::json& given = raw(name);
+    std::string wanted = "a list of some of";
+    for (const std::string& one : choices) wanted += " \"" + one + "\"";
+    if (!given.is_array()) refuse(name, wanted, ErrorCode::Argument);
+    values.clear();
+    for (const nlohmann::json& one : given) {
+      if (!one.is_string()) refuse(name, wanted, ErrorCode::Argument);
+      const bool known = std::find(choices.begin(), choices.end(), one) != choices.end();
+      if (!known || std::find(values.begin(), values.end(), one) != values.end()) refuse(name, wanted);
+      values.push_back(one.get<std::string>());
+    }
+    if (values.empty()) refuse(name, wanted);
+  }
+  record(name, values);
+  return values;
 }
 
 std::vector<std::int64_t> ConfigReader::integers(const std::string& name, const std::vector<std::int64_t>& fallback,
@@ -82,12 +108,12 @@ std::vector<std::int64_t> ConfigReader::integers(const std::string& name, const 
     const nlohmann::json& given = raw(name);
     const std::string wanted = (count > 0 ? std::to_string(count) + " whole numbers" : std::string("whole numbers")) +
                                " from " + range_text(least, most);
-    if (!given.is_array() || given.empty() || (count > 0 && given.size() != count)) refuse(name, wanted);
+    if (!given.is_array()) refuse(name, wanted, ErrorCode::Argument);
+    if (given.empty() || (count > 0 && given.size() != count)) refuse(name, wanted);
     values.clear();
     for (const nlohmann::json& one : given) {
-      if (!one.is_number_integer() || one.get<std::int64_t>() < least || one.get<std::int64_t>() > most) {
-        refuse(name, wanted);
-      }
+      if (!one.is_number_integer()) refuse(name, wanted, ErrorCode::Argument);
+      if (one.get<std::int64_t>() < least || one.get<std::int64_t>() > most) refuse(name, wanted);
       values.push_back(one.get<std::int64_t>());
     }
   }
@@ -101,10 +127,12 @@ std::vector<double> ConfigReader::numbers(const std::string& name, const std::ve
   if (has(name)) {
     const nlohmann::json& given = raw(name);
     const std::string wanted = std::to_string(count) + " numbers from " + range_text(least, most);
-    if (!given.is_array() || given.size() != count) refuse(name, wanted);
+    if (!given.is_array()) refuse(name, wanted, ErrorCode::Argument);
+    if (given.size() != count) refuse(name, wanted);
     values.clear();
     for (const nlohmann::json& one : given) {
-      if (!one.is_number() || !(one.get<double>() >= least && one.get<double>() <= most)) refuse(name, wanted);
+      if (!one.is_number()) refuse(name, wanted, ErrorCode::Argument);
+      if (!(one.get<double>() >= least && one.get<double>() <= most)) refuse(name, wanted);
       values.push_back(one.get<double>());
     }
   }

@@ -20,7 +20,7 @@ std::shared_ptr<Encoder> Encoder::load(const std::string& path, const LoadOption
   auto impl = std::make_unique<Impl>(load_module_file(path, options, "encoder"));
   impl->need_methods({"encode"});
   auto state = std::make_unique<State>();
-  state->image_size = impl->integer("imageSize", {"image_size"}, 256);
+  state->image_size = impl->integer("image_size", {"image_size"}, 256);
   return std::shared_ptr<Encoder>(new Encoder(std::move(impl), std::move(state)));
 }
 

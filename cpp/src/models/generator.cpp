@@ -48,7 +48,7 @@ StyleLayout described_layout(const LoadedModule& module) {
                .resolution = one.at("resolution").get<std::int64_t>(),
                .channels = one.at("channels").get<std::int64_t>(),
                .to_rgb = one.at("type").get<std::string>() == "torgb",
-               .w_row = one.at("wRow").get<std::int64_t>(),
+               .w_row = one.at("w_row").get<std::int64_t>(),
                .offset = offset};
     } catch (const nlohmann::json::exception&) {
       throw bad();
@@ -118,9 +118,9 @@ std::shared_ptr<Generator> Generator::load(const std::string& path, const LoadOp
   impl->need_methods({"mapping", "styles", "synthesis"});
   const c10::InferenceMode guard(false);
   auto state = std::make_unique<State>();
-  state->z_dim = impl->integer("zWidth", {"z_dim"}, std::nullopt);
-  state->w_dim = impl->integer("styleWidth", {"w_dim"}, state->z_dim);
-  state->image_size = impl->integer("imageSize", {"image_size", "img_resolution"}, std::nullopt);
+  state->z_dim = impl->integer("z_width", {"z_dim"}, std::nullopt);
+  state->w_dim = impl->integer("style_width", {"w_dim"}, state->z_dim);
+  state->image_size = impl->integer("image_size", {"image_size", "img_resolution"}, std::nullopt);
   if (impl->foreign()) {
     const std::int64_t rows = impl->integer("", {"rows", "num_ws", "n_latent"}, std::nullopt);
     state->layout = probed_layout(*impl, rows, state->w_dim, state->image_size);

@@ -21,7 +21,7 @@ std::shared_ptr<Identity> Identity::load(const std::string& path, const LoadOpti
   auto impl = std::make_unique<Impl>(load_module_file(path, options, "identity"));
   impl->need_methods({"embed"});
   auto state = std::make_unique<State>();
-  state->image_size = impl->integer("imageSize", {"image_size"}, 112);
+  state->image_size = impl->integer("image_size", {"image_size"}, 112);
   state->embedding = impl->integer("embedding", {"embed_dim"}, 512);
   state->face_crop = impl->text("preprocessing", "face-crop") == "face-crop";
   return std::shared_ptr<Identity>(new Identity(std::move(impl), std::move(state)));

@@ -1,10 +1,13 @@
-// make_archive: blueprint, tensors, module, description; serialised to memory (Module::save(path) ends the process on a
-// full disk) for write_file_atomic.
+// make_archive and write_archive: blueprint, tensors, module, description; then libtorch's serialiser, into memory or
+// piece by piece into an atomic file. The serialiser must never see a write fail: it would end the process
+// (PyTorchStreamWriter's destructor throws), so the file's sink keeps the failure and swallows the rest.
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/serialization/export.h>
 
 #include <algorithm>
+#include <exception>
 #include <sstream>
 #include <utility>
 
@@ -13,7 +16,9 @@
 #include "models/scalar_type.h"
 #include "models/spec.h"
 #include "models/tensors.h"
+#include "runtime/atomic_file.h"
 #include "runtime/philox.h"
+#include "runtime/sha256.h"
 #include "styleclip/error.h"
 #include "styleclip/models.h"
 
@@ -45,16 +50,25 @@ std::string describe(const Blueprint& blueprint, const MakeRequest& request, std
     json["source"] = {{"random", true}, {"seed", request.seed}};
   } else {
     json["source"] = {{"sha256", request.source_sha256}};
+    if (!request.source_format.empty()) json["source"]["format"] = request.source_format;
   }
-  if (average_computed) json["source"]["latentAverage"] = "mean of " + std::to_string(kAverageSamples) + " samples";
+  if (average_computed) json["source"]["latent_average"] = "mean of " + std::to_string(kAverageSamples) + " samples";
   json["licence"] = request.licence;
   json["writer"] = std::string("styleclip ") + STYLECLIP_VERSION;
-  json["minStyleclip"] = kFormatReader;
-  json["minTorch"] = kMinTorch;
+  json["min_styleclip"] = kFormatReader;
+  json["min_torch"] = kMinTorch;
   return json.dump(2);
 }
 
-MadeArchive make(const MakeRequest& request, const RunContext& run) {
+struct Built {
+  torch::jit::Module module;
+  std::string description;
+  torch::jit::ExtraFilesMap extra;
+  std::int64_t parameters = 0;
+  std::int64_t bytes = 0;  // of its tensors
+};
+
+Built build(const MakeRequest& request, const RunContext& run) {
   const at::ScalarType dtype = parse_dtype(request.storage_dtype);
   if (request.licence.empty()) {
     throw Error(ErrorCode::Argument, "The licence is empty.", "Name the weights' licence, or say 'unknown'.");
@@ -68,35 +82,95 @@ MadeArchive make(const MakeRequest& request, const RunContext& run) {
       throw Error(ErrorCode::Argument, "The tokenizer is no JSON.", "Give the text of a tokenizer.json.");
     }
   }
-  TensorMap tensors = request.weights == nullptr ? draw_weights(blueprint, request.seed, run)
-                                                 : take_weights(blueprint, *request.weights, request.seed, run);
-  run.check();
-  torch::jit::Module module = build_module(blueprint, tensors);
+  const TensorMap tensors = request.weights == nullptr
+                                ? draw_weights(blueprint, request.seed, dtype, run)
+                                : take_weights(blueprint, *request.weights, request.seed, run, dtype, request.release);
+  Built built{build_module(blueprint, tensors), "", {}, 0, 0};
   const bool needs_average =
       blueprint.kind == "generator" && (request.weights == nullptr || !request.weights->contains("latent_avg"));
   if (needs_average) {
-    module.setattr("latent_avg", average_w(module, blueprint.config.at("zWidth").get<std::int64_t>()));
+    built.module.setattr("latent_avg", average_w(built.module, blueprint.config.at("z_width").get<std::int64_t>()));
   }
-  MadeArchive made;
-  for (const auto& parameter : module.named_parameters()) made.parameters += parameter.value.numel();
-  made.description_json = describe(blueprint, request, made.parameters, needs_average);
-  convert_module(module, blueprint.kind, dtype);
-  tensors.clear();
+  for (const auto& parameter : built.module.named_parameters()) built.parameters += parameter.value.numel();
+  for (const auto& [name, tensor] : tensors) built.bytes += static_cast<std::int64_t>(tensor.nbytes());
+  built.description = describe(blueprint, request, built.parameters, needs_average);
+  convert_module(built.module, blueprint.kind, dtype);  // takes gradients off
+  built.extra["styleclip.json"] = built.description;
+  if (!request.tokenizer_json.empty()) built.extra["tokenizer.json"] = request.tokenizer_json;
   run.check();
-  std::ostringstream out;
-  torch::jit::ExtraFilesMap extra = {{"styleclip.json", made.description_json}};
-  if (!request.tokenizer_json.empty()) extra["tokenizer.json"] = request.tokenizer_json;
-  module.save(out, extra);
-  made.bytes = std::move(out).str();
-  return made;
+  return built;
 }
+
+// Where the serialiser's bytes go: into the file and through the hash.
+class FileSink {
+ public:
+  FileSink(const std::string& path, const RunContext& run, std::int64_t expected, const Release& release)
+      : file_(path), meter_(run, "write", expected, "bytes"), left_(expected), release_(release) {}
+
+  std::size_t take(const void* data, std::size_t bytes) noexcept {
+    const auto* at = static_cast<const char*>(data);
+    for (std::size_t done = 0; done < bytes && !failure_; done += kPiece) {
+      try {
+        put(at + done, std::min(kPiece, bytes - done));
+      } catch (...) {
+        failure_ = std::current_exception();
+      }
+    }
+    return bytes;
+  }
+
+  WrittenArchive finish() {
+    if (failure_) std::rethrow_exception(failure_);
+    if (left_ > 0) meter_.step(left_);
+    file_.commit();
+    return {"", 0, file_.bytes(), hash_.hex()};
+  }
+
+ private:
+  static constexpr std::size_t kPiece = 8U << 20U;  // between two looks at the cancel flag
+
+  void put(const char* data, std::size_t bytes) {
+    hash_.update(data, bytes);
+    file_.write(data, bytes);
+    if (release_) release_(data, bytes);
+    const std::int64_t step = std::min(left_, static_cast<std::int64_t>(bytes));
+    left_ -= step;
+    meter_.step(step);
+  }
+
+  AtomicFile file_;
+  Sha256 hash_;
+  ProgressMeter meter_;
+  std::int64_t left_;  // of the expected bytes; the zip's own come on top
+  const Release& release_;
+  std::exception_ptr failure_;
+};
 
 }  // namespace
 
 MadeArchive make_archive(const MakeRequest& request, const RunContext& run) {
   const c10::InferenceMode guard(false);  // whatever the caller's mode: these tensors may be differentiated one day
   try {
-    return make(request, run);
+    Built built = build(request, run);
+    std::ostringstream out;
+    built.module.save(out, built.extra);
+    return {std::move(out).str(), std::move(built.description), built.parameters};
+  } catch (...) {
+    rethrow_translated("make a " + request.kind + " archive");
+  }
+}
+
+WrittenArchive write_archive(const MakeRequest& request, const std::string& path, const RunContext& run) {
+  const c10::InferenceMode guard(false);
+  try {
+    Built built = build(request, run);
+    FileSink sink(path, run, built.bytes, request.release);
+    torch::jit::ExportModule(
+        built.module, [&sink](const void* data, std::size_t bytes) { return sink.take(data, bytes); }, built.extra);
+    WrittenArchive written = sink.finish();
+    written.description_json = std::move(built.description);
+    written.parameters = built.parameters;
+    return written;
   } catch (...) {
     rethrow_translated("make a " + request.kind + " archive");
   }

@@ -4,7 +4,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/isfinite.h>
 
 #include <algorithm>
 #include <set>
@@ -78,7 +77,41 @@ void check_names(const Blueprint& blueprint, const TensorMap& weights) {
   mismatch(text + ".");
 }
 
-at::Tensor take(const TensorSpec& spec, at::Tensor given) {
+// Whether no element has all exponent bits set: the test that IEEE floats of any width share.
+template <class Bits>
+bool finite_bits(const void* data, std::int64_t count, Bits exponent) {
+  const auto* at = static_cast<const Bits*>(data);
+  std::uint32_t bad = 0;
+  for (std::int64_t i = 0; i < count; ++i) bad |= static_cast<std::uint32_t>((at[i] & exponent) == exponent);
+  return bad == 0;
+}
+
+// A contiguous float32, float16 or bfloat16 tensor.
+bool is_finite(const at::Tensor& tensor) {
+  const void* data = tensor.const_data_ptr();
+  switch (tensor.scalar_type()) {
+    case at::kHalf: return finite_bits<std::uint16_t>(data, tensor.numel(), 0x7c00);
+    case at::kBFloat16: return finite_bits<std::uint16_t>(data, tensor.numel(), 0x7f80);
+    default: return finite_bits<std::uint32_t>(data, tensor.numel(), 0x7f800000);
+  }
+}
+
+// A contiguous tensor alone in its storage: an archive holds whole storages, and a checkpoint's may be shared.
+at::Tensor alone(const at::Tensor& tensor) {
+  if (tensor.numel() == 0) return at::empty(tensor.sizes(), tensor.options());
+  void* data = const_cast<void*>(tensor.const_data_ptr());  // from_blob's signature; nothing writes to it
+  return at::from_blob(data, tensor.sizes(), [tensor](void*) {}, tensor.options());
+}
+
+// Bytes from the first element to the end of the last one.
+std::size_t extent(const at::Tensor& tensor) {
+  if (tensor.numel() == 0) return 0;
+  std::int64_t last = 0;
+  for (std::int64_t d = 0; d < tensor.dim(); ++d) last += (tensor.size(d) - 1) * tensor.stride(d);
+  return static_cast<std::size_t>(last + 1) * tensor.element_size();
+}
+
+at::Tensor take(const TensorSpec& spec, at::Tensor given, at::ScalarType wanted, const Release& release) {
   // The latent average comes as [rows, d], [1, d] or [d] (reference notes H.5).
   const bool average = spec.name == "latent_avg" && given.dim() > 0 && given.size(-1) == spec.shape.back();
   if (average && given.numel() == spec.shape.back()) given = given.reshape({given.numel()}).expand(spec.shape);
@@ -88,13 +121,25 @@ at::Tensor take(const TensorSpec& spec, at::Tensor given) {
   if (!spec.integer && !given.is_floating_point()) {
     mismatch("'" + spec.name + "' holds " + std::string(c10::toString(given.scalar_type())) + ", not a float type.");
   }
-  at::Tensor owned = at::empty(spec.shape, spec.integer ? at::kLong : at::kFloat);
-  owned.copy_(given);
-  if (!spec.integer && !at::isfinite(owned).all().item<bool>()) {
-    throw Error(ErrorCode::NotFinite, "'" + spec.name + "' holds NaN or infinity.",
-                "The training diverged or the file is damaged: use another checkpoint.");
+  const bool as_it_is = given.scalar_type() == wanted && given.is_contiguous() &&
+                        reinterpret_cast<std::uintptr_t>(given.const_data_ptr()) % given.element_size() == 0;
+  const at::Tensor tensor = as_it_is ? alone(given) : at::empty(spec.shape, wanted).copy_(given);
+  if (!spec.integer && !is_finite(tensor)) {
+    const bool narrowed = !as_it_is && is_finite(given.to(at::kFloat).contiguous());
+    throw Error(ErrorCode::NotFinite,
+                "'" + spec.name + "' holds " +
+                    (narrowed ? "numbers too large for " + std::string(c10::toString(wanted)) : "NaN or infinity") +
+                    ".",
+                narrowed ? "Store the weights as float32 or bfloat16."
+                         : "The training diverged or the file is damaged: use another checkpoint.");
   }
-  return owned;
+  if (release) release(given.const_data_ptr(), extent(given));
+  return tensor;
+}
+
+at::ScalarType stored_type(const Blueprint& blueprint, const TensorSpec& spec, at::ScalarType dtype) {
+  if (spec.integer) return at::kLong;
+  return stays_float32(blueprint.kind, spec.name) ? at::kFloat : dtype;
 }
 
 }  // namespace
@@ -105,23 +150,26 @@ std::string shape_text(at::IntArrayRef shape) {
   return text + "]";
 }
 
-TensorMap take_weights(const Blueprint& blueprint, const TensorMap& weights, std::uint64_t seed,
-                       const RunContext& run) {
+TensorMap take_weights(const Blueprint& blueprint, const TensorMap& weights, std::uint64_t seed, const RunContext& run,
+                       at::ScalarType dtype, const Release& release) {
   check_names(blueprint, weights);
   TensorMap tensors;
+  ProgressMeter meter(run, "weights", static_cast<std::int64_t>(blueprint.tensors.size()), "tensors");
   for (const TensorSpec& spec : blueprint.tensors) {
-    run.check();
+    const at::ScalarType wanted = stored_type(blueprint, spec, dtype);
     const auto given = weights.find(spec.name);
-    tensors[spec.name] = given == weights.end() ? draw(spec, seed) : take(spec, given->second.detach().cpu());
+    tensors[spec.name] = given == weights.end() ? draw(spec, seed).to(wanted)
+                                                : take(spec, given->second.detach().cpu(), wanted, release);
+    meter.step(1);
   }
   return tensors;
 }
 
-TensorMap draw_weights(const Blueprint& blueprint, std::uint64_t seed, const RunContext& run) {
+TensorMap draw_weights(const Blueprint& blueprint, std::uint64_t seed, at::ScalarType dtype, const RunContext& run) {
   TensorMap tensors;
   ProgressMeter meter(run, "weights", static_cast<std::int64_t>(blueprint.tensors.size()), "tensors");
   for (const TensorSpec& spec : blueprint.tensors) {
-    tensors[spec.name] = draw(spec, seed);
+    tensors[spec.name] = draw(spec, seed).to(stored_type(blueprint, spec, dtype));
     meter.step(1);
   }
   return tensors;

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -14,12 +15,18 @@ namespace styleclip {
 
 using TensorMap = std::map<std::string, at::Tensor>;
 
-/// Owned float32 (or int64) copies under the blueprint's names. Throws ModelMismatch, naming the first unexpected name,
-/// the missing ones or the wrong shape; NotFinite naming the tensor that holds NaN or infinity.
-TensorMap take_weights(const Blueprint& blueprint, const TensorMap& weights, std::uint64_t seed, const RunContext& run);
+/// Told of memory that has been read (MakeRequest::release); may be empty.
+using Release = std::function<void(const void* data, std::size_t bytes)>;
 
-/// Random values: each tensor depends on `seed` and its own name alone.
-TensorMap draw_weights(const Blueprint& blueprint, std::uint64_t seed, const RunContext& run);
+/// Tensors under the blueprint's names, contiguous, in `dtype` (float32 where stays_float32 says so, int64 where the
+/// blueprint does): views of the given ones where these are so already, else copies. Throws ModelMismatch, naming the
+/// first unexpected name, the missing ones or the wrong shape; NotFinite naming the tensor that holds NaN or infinity, or
+/// is too large for `dtype`.
+TensorMap take_weights(const Blueprint& blueprint, const TensorMap& weights, std::uint64_t seed, const RunContext& run,
+                       at::ScalarType dtype = at::kFloat, const Release& release = {});
+
+/// Random values in the same types: each tensor depends on `seed` and its own name alone.
+TensorMap draw_weights(const Blueprint& blueprint, std::uint64_t seed, at::ScalarType dtype, const RunContext& run);
 
 /// "[3, 4]"
 std::string shape_text(at::IntArrayRef shape);

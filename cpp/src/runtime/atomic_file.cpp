@@ -1,7 +1,8 @@
-// Files appear whole or not at all: written to a temporary name beside their place, flushed, renamed. libtorch's own
-// Module::save(path) ends the process on a full disk, so every archive goes through here, from memory.
+// Temporary name, write, fsync, rename, fsync of the directory. libtorch's own Module::save(path) ends the process on a
+// full disk, so every archive goes through here, in pieces or from memory.
+#include "runtime/atomic_file.h"
+
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,7 +12,6 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
-#include <string>
 #include <utility>
 
 #include "styleclip/error.h"
@@ -19,78 +19,6 @@
 
 namespace styleclip {
 namespace {
-
-// Beyond RLIMIT_FSIZE the kernel sends SIGXFSZ, which ends the process unless it is held back; write() then fails with
-// EFBIG. The pending signal is taken away before the mask goes back to what it was.
-class HoldFileSizeSignal {
- public:
-  HoldFileSizeSignal() {
-    sigemptyset(&set_);
-    sigaddset(&set_, SIGXFSZ);
-    held_ = pthread_sigmask(SIG_BLOCK, &set_, &before_) == 0;
-  }
-  ~HoldFileSizeSignal() {
-    if (!held_ || sigismember(&before_, SIGXFSZ) == 1) return;
-#ifdef __linux__
-    const timespec now{};
-    while (sigtimedwait(&set_, nullptr, &now) > 0) {
-    }
-#else
-    sigset_t pending;
-    int signal = 0;
-    while (sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1) sigwait(&set_, &signal);
-#endif
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  HoldFileSizeSignal(const HoldFileSizeSignal&) = delete;
-  HoldFileSizeSignal& operator=(const HoldFileSizeSignal&) = delete;
-
- private:
-  sigset_t set_{}, before_{};
-  bool held_ = false;
-};
-
-// The unfinished file: closed and removed unless it was committed.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(std::string path) : path_(std::move(path)) {
-    descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    created_ = descriptor_ >= 0;
-  }
-  ~TemporaryFile() {
-    if (descriptor_ >= 0) close(descriptor_);
-    if (created_ && !committed_) unlink(path_.c_str());
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-
-  bool opened() const { return created_; }
-  bool write_all(const std::string& bytes) {
-    std::size_t done = 0;
-    while (done < bytes.size()) {
-      const ssize_t wrote = ::write(descriptor_, bytes.data() + done, bytes.size() - done);
-      if (wrote < 0 && errno == EINTR) continue;
-      if (wrote <= 0) return false;
-      done += static_cast<std::size_t>(wrote);
-    }
-    return true;
-  }
-  bool flush_and_close() {
-    if (fsync(descriptor_) != 0) return false;
-    const int descriptor = descriptor_;
-    descriptor_ = -1;
-    return close(descriptor) == 0;
-  }
-  bool rename_to(const std::string& path) {
-    committed_ = std::rename(path_.c_str(), path.c_str()) == 0;
-    return committed_;
-  }
-
- private:
-  std::string path_;
-  int descriptor_ = -1;
-  bool created_ = false, committed_ = false;
-};
 
 [[noreturn]] void fail(const std::string& path, int error) {
   std::string remedy = "Check the directory, its permissions and the disk.";
@@ -113,14 +41,69 @@ void flush_directory(const std::string& path) {
 
 }  // namespace
 
-void write_file_atomic(const std::string& path, const std::string& bytes) {
+void AtomicFile::hold_signal() noexcept {
+  sigemptyset(&signals_);
+  sigaddset(&signals_, SIGXFSZ);
+  held_ = pthread_sigmask(SIG_BLOCK, &signals_, &before_) == 0;
+}
+
+// The pending signal is taken away before the mask goes back to what it was.
+void AtomicFile::free_signal() noexcept {
+  if (!held_ || sigismember(&before_, SIGXFSZ) == 1) return;
+#ifdef __linux__
+  const timespec now{};
+  while (sigtimedwait(&signals_, nullptr, &now) > 0) {
+  }
+#else
+  sigset_t pending;
+  int signal = 0;
+  while (sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1) sigwait(&signals_, &signal);
+#endif
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   static std::atomic<unsigned> counter{0};
-  const HoldFileSizeSignal hold;
   struct stat there{};
-  if (stat(path.c_str(), &there) == 0 && S_ISDIR(there.st_mode)) fail(path, EISDIR);
-  TemporaryFile file(path + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(counter++));
-  if (!file.opened() || !file.write_all(bytes) || !file.flush_and_close() || !file.rename_to(path)) fail(path, errno);
-  flush_directory(path);
+  if (stat(path_.c_str(), &there) == 0 && S_ISDIR(there.st_mode)) fail(path_, EISDIR);
+  temporary_ = path_ + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(counter++);
+  descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  created_ = descriptor_ >= 0;
+  if (!created_) fail(path_, errno);
+  hold_signal();
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+  if (created_ && !committed_) unlink(temporary_.c_str());
+  free_signal();
+}
+
+void AtomicFile::write(const void* data, std::size_t bytes) {
+  const auto* at = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t wrote = ::write(descriptor_, at, bytes);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) fail(path_, wrote < 0 ? errno : ENOSPC);
+    at += wrote;
+    bytes -= static_cast<std::size_t>(wrote);
+    bytes_ += wrote;
+  }
+}
+
+void AtomicFile::commit() {
+  if (fsync(descriptor_) != 0) fail(path_, errno);
+  const int descriptor = std::exchange(descriptor_, -1);
+  if (close(descriptor) != 0) fail(path_, errno);
+  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, errno);
+  committed_ = true;
+  flush_directory(path_);
+}
+
+void write_file_atomic(const std::string& path, const std::string& bytes) {
+  AtomicFile file(path);
+  file.write(bytes.data(), bytes.size());
+  file.commit();
 }
 
 }  // namespace styleclip

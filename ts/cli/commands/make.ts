@@ -31,9 +31,9 @@ interface Flags extends CommonFlags {
 /** What the flags are called in a configuration, and which kinds have it (docs/models.md). */
 const FIELDS: readonly { flag: 'size' | 'channels' | 'styleWidth' | 'arch'; field: string; kinds: readonly Kind[] }[] =
   [
-    { flag: 'size', field: 'imageSize', kinds: KINDS },
+    { flag: 'size', field: 'image_size', kinds: KINDS },
     { flag: 'channels', field: 'channels', kinds: ['stylegan2', 'ir-se', 'e4e'] },
-    { flag: 'styleWidth', field: 'styleWidth', kinds: ['stylegan2', 'e4e'] },
+    { flag: 'styleWidth', field: 'style_width', kinds: ['stylegan2', 'e4e'] },
     { flag: 'arch', field: 'preset', kinds: ['clip'] },
   ];
 
