@@ -43,7 +43,7 @@ test('numbers are parsed whole and within their bounds', (t) => {
 });
 
 test('progress as text', (t) => {
-  t.is(progressText(REPORT), 'sweep 18 %, 120/640 channels, 10.1/s, 51 s left');
+  t.is(progressText(REPORT), 'sweep 18 %, 120/640 channels, 10.1 channels/s, 51 s left');
   t.is(progressText({ phase: 'x', done: 0, total: 0, unit: 'y', rate: 0 }), 'x 0 %, 0/0 y');
   t.deepEqual([3.21, 52, 200, 7500].map(formatSeconds), ['3.2 s', '52 s', '3 min 20 s', '2 h 5 min']);
 });

@@ -90,10 +90,11 @@ export class Work {
     const files = [];
     let done = 0;
     for (const wheel of wheels) {
+      // pip copies what it has downloaded from its temporary folder: for a moment a wheel is there twice.
       const file = await pip.download(wheel, this.downloads, (now) =>
         this.options.onProgress?.({
           phase: `downloading ${title}`,
-          done: Math.max(done, now),
+          done: Math.min(Math.max(done, now), bytes || Infinity),
           total: bytes || undefined,
         }),
       );
