@@ -39,7 +39,8 @@ export function formatSeconds(seconds: number): string {
 export function progressText(report: ProgressReport): string {
   const percent = report.total > 0 ? Math.floor((100 * report.done) / report.total) : 0;
   const parts = [`${report.phase} ${percent} %`, `${report.done}/${report.total} ${report.unit}`];
-  if (Number.isFinite(report.rate) && report.rate > 0) parts.push(`${Number(report.rate.toPrecision(3))} ${report.unit}/s`);
+  if (Number.isFinite(report.rate) && report.rate > 0)
+    parts.push(`${Number(report.rate.toPrecision(3))} ${report.unit}/s`);
   if (report.secondsLeft !== undefined && Number.isFinite(report.secondsLeft)) {
     parts.push(`${formatSeconds(report.secondsLeft)} left`);
   }
