@@ -4,10 +4,15 @@
 // Of ftfy (6.x, default settings) everything is here but one thing: text that was decoded with the wrong character set
 // ("schÃ¶n") stays as it is. A prompt typed into a program has not been through that.
 
-import { decodeHTML } from 'entities';
+import { decodeHTML, decodeHTMLStrict } from 'entities';
 
-/** Python's str.isspace, which its regular expressions use: unlike JavaScript's, with U+001C–1F and U+0085, without U+FEFF. */
-const SPACES = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/g;
+/**
+ * The inside of a character class: Python's str.isspace, which its regular expressions use. Unlike JavaScript's \\s it has
+ * U+001C–1F and U+0085, and lacks U+FEFF.
+ */
+export const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
+
+const SPACES = new RegExp(`[${SPACE}]+`, 'g');
 
 const LIGATURES: Readonly<Record<string, string>> = {
   ĳ: 'ij',
@@ -68,12 +73,45 @@ function windows1252(code: number): string {
   return WINDOWS_1252[code - 0x80]!;
 }
 
-/** ftfy.fix_text without the repair of wrongly decoded text. */
+/** So many times a text may have been escaped as HTML; ftfy has no bound, and then a long "&amp;amp;amp;…" takes forever. */
+const MOST_PASSES = 64;
+
+/** ftfy.fix_text without the repair of wrongly decoded text: line by line, and each line until nothing changes. */
 function fixText(text: string): string {
+  let html = true;
+  return text
+    .split(/(?<=\n)/)
+    .map((line) => {
+      // From the first '<' on, the text is taken for HTML that shall stay.
+      html &&= !line.includes('<');
+      let fixed = line;
+      for (let pass = 0; pass < MOST_PASSES; pass++) {
+        const before = fixed;
+        fixed = fixLine(html ? unescapeEntities(fixed) : fixed);
+        if (fixed === before) break;
+      }
+      return fixed;
+    })
+    .join('');
+}
+
+/** ftfy's unescape_html: entities that end in a semicolon, their names in capitals too ("&EACUTE;"). */
+function unescapeEntities(text: string): string {
+  return text.replace(/&#?[0-9A-Za-z]{1,24};/g, (entity) => {
+    if (entity.startsWith('&#')) {
+      const decoded = unescapeHtml(entity);
+      return decoded.includes(';') ? entity : decoded;
+    }
+    const decoded = decodeHTMLStrict(entity);
+    if (decoded !== entity || entity !== entity.toUpperCase()) return decoded;
+    const lower = decodeHTMLStrict(entity.toLowerCase());
+    return lower === entity.toLowerCase() || unescapeHtml(entity) !== entity ? entity : lower.toUpperCase();
+  });
+}
+
+function fixLine(line: string): string {
   return (
-    text
-      // remove_terminal_escapes
-      .replace(/\x1b\[[\d;]*m/g, '')
+    line
       // fix_c1_controls
       .replace(/[\x80-\x9f]/g, (c) => windows1252(c.charCodeAt(0)))
       // fix_latin_ligatures
@@ -87,6 +125,8 @@ function fixText(text: string): string {
       .replace(/\r\n|[\r\u2028\u2029]/g, '\n')
       // fix_surrogates: pairs are whole in a JavaScript string; halves become U+FFFD
       .replace(/\p{Cs}/gu, '\ufffd')
+      // remove_terminal_escapes
+      .replace(/\x1b\[[\d;]*[a-zA-Z]/g, '')
       // remove_control_chars
       .replace(/[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]/g, '')
       .normalize('NFC')

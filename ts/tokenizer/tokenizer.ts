@@ -4,7 +4,7 @@
 import { fail, show } from '../check.js';
 import { BytePairs } from './bpe.js';
 import { byteText } from './bytes.js';
-import { cleanText } from './clean.js';
+import { cleanText, SPACE } from './clean.js';
 import { parseTokenizer, type TokenizerParts } from './file.js';
 
 /** Below this size a vocabulary was made for a closed world: a word of several tokens is one it was never taught. */
@@ -37,8 +37,11 @@ export class Tokenizer {
     this.#parts = parts;
     this.#pairs = new BytePairs(parts.merges);
     const specials = [...parts.specials.keys()].map((s) => s.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-    // One digit at a time, as CLIP does. The text is in lower case already, so no flag to ignore case is needed.
-    this.#words = new RegExp(`${specials.join('|')}|'s|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|[^\\s\\p{L}\\p{N}]+`, 'gu');
+    // One digit at a time, as CLIP does. Without regard to case, although the text is in lower case: 'ſ is 's.
+    this.#words = new RegExp(
+      `${specials.join('|')}|'s|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|[^${SPACE}\\p{L}\\p{N}]+`,
+      'giu',
+    );
   }
 
   /**
