@@ -34,7 +34,7 @@ Layer make_layer(const char* script, std::int64_t inputs, std::int64_t outputs, 
   blueprint.parameter("noise.weight", {}, Init::Constant, 0);
   blueprint.parameter("activate.bias", {}, Init::Constant, 0);
   if (up) blueprint.buffer("conv.blur.kernel", {}, Init::Constant, 0);
-  blueprint.code[""] = {styleclip::script_text(script), {}};
+  blueprint.code[""] = {styleclip::script_text(script, {{"", {{{"epsilon", "1e-8"}}}}, {"clamp", {}}}), {}};
   layer.module = styleclip::build_module(blueprint, {{"conv.weight", layer.weight},
                                                      {"noise.weight", layer.noise_strength},
                                                      {"activate.bias", layer.bias},
@@ -118,7 +118,7 @@ TEST_CASE("toRGB: no demodulation; the skip goes through zero insertion and the 
   using Init = styleclip::TensorSpec::Init;
   for (const char* name : {"conv.weight", "bias"}) blueprint.parameter(name, {}, Init::Constant, 0);
   blueprint.buffer("upsample.kernel", {}, Init::Constant, 0);
-  blueprint.code[""] = {styleclip::script_text("stylegan2_to_rgb"), {}};
+  blueprint.code[""] = {styleclip::script_text("stylegan2_to_rgb", {{"clamp", {}}}), {}};
   const at::Tensor weight = at::randn({1, 3, 8, 1, 1}), bias = at::randn({1, 3, 1, 1}), kernel = at::randn({4, 4});
   const auto module =
       styleclip::build_module(blueprint, {{"conv.weight", weight}, {"bias", bias}, {"upsample.kernel", kernel}});

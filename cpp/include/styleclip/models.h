@@ -24,14 +24,14 @@ struct LoadOptions {
 
 /// What an archive says of itself, without loading or compiling it.
 struct ArchiveDescription {
-  std::string kind;       // "generator", "clip", "identity", "encoder", or "module" (foreign)
+  std::string kind;       // "generator", "clip", "identity", "encoder", "mapper", or "module" (foreign)
   std::string json;       // the whole styleclip.json ("{}" for a foreign module)
   std::string tokenizer;  // tokenizer.json of a clip archive, else ""
   std::int64_t bytes = 0;
 };
 ArchiveDescription read_description(const std::string& path);
 
-/// Creates an archive of `kind` ("stylegan2", "clip", "ir-se", "e4e") from a configuration (docs/models.md) and
+/// Creates an archive of `kind` ("stylegan2", "clip", "ir-se", "e4e", "mapper") from a configuration (docs/models.md) and
 /// weights under the field's names (rosinality, OpenAI CLIP, TreB1eN, e4e); weights == nullptr draws random ones as the
 /// papers say, from `seed`. Weights of any float type and layout: those that already have the stored type and lie in order
 /// are not copied, the others are converted one by one.
@@ -113,8 +113,12 @@ class Generator : public Model {
   /// z [count, z_dim] of samples first..first+count-1, N(0,1), on the CPU, from a counter-based generator
   /// (Philox 4x32-10, key = seed, counter = sample and element): a sample depends on (seed, index) alone.
   at::Tensor sample_z(std::int64_t count, std::uint64_t seed, std::int64_t first = 0) const;
-  /// [n, z_dim] -> w [n, w_dim]
+  /// Length of a label; 0 where the generator is not conditional.
+  std::int64_t label_dim() const;
+  /// [n, z_dim] -> w [n, w_dim]. Throws Argument when the generator is conditional.
   at::Tensor mapping(const at::Tensor& z);
+  /// The same with labels [n, label_dim], one-hot in training; undefined for a generator that is not conditional.
+  at::Tensor mapping(const at::Tensor& z, const at::Tensor& labels);
   /// w [n, w_dim] -> w_plus [n, rows, w_dim]: rows < cutoff become w_avg + psi (w - w_avg); cutoff < 0 means all rows.
   at::Tensor truncate(const at::Tensor& w, double psi, std::int64_t cutoff) const;
   /// w_plus [n, rows, w_dim] -> S [n, total] float32
@@ -186,6 +190,28 @@ class Encoder : public Model {
  private:
   struct State;
   explicit Encoder(std::unique_ptr<Impl> impl, std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// StyleCLIP's latent mapper: a text's edit as a function of the latent.
+class Mapper : public Model {
+ public:
+  static std::shared_ptr<Mapper> load(const std::string& path, const LoadOptions& options);
+  ~Mapper() override;
+  /// "w_plus", or "s": the flat S of the generator it was trained with.
+  const std::string& space() const;
+  /// Rows of w_plus; 0 in s.
+  std::int64_t rows() const;
+  /// Width of a row of w_plus; in s, the channels of all layers.
+  std::int64_t width() const;
+  /// M(latents): [n, rows, width] -> the same, or [n, width] -> the same, float32. Parts without a mapper give zeros.
+  at::Tensor delta(const at::Tensor& latents);
+  /// latents + 0.1 * strength * M(latents): strength 1 is what the mapper was trained for (SC:mapper/styleclip_mapper.py).
+  at::Tensor apply(const at::Tensor& latents, double strength = 1);
+
+ private:
+  struct State;
+  explicit Mapper(std::unique_ptr<Impl> impl, std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 

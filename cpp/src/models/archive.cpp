@@ -84,6 +84,7 @@ const std::set<std::string, std::less<>>& own_calls() {
                                                            "torch.unsqueeze",
                                                            "torch.upsample_bilinear2d",
                                                            "torch.view",
+                                                           "torch.zeros_like",
                                                            "torch.__not__",
                                                            "annotate",
                                                            "getattr",
@@ -148,8 +149,7 @@ std::string check_description(const std::string& text, const std::string& path) 
   }
   const std::string kind = text_field(json, "kind", path), torch = text_field(json, "min_torch", path);
   text_field(json, "licence", path);
-  if (kind != "generator" && kind != "clip" && kind != "identity" && kind != "encoder" &&
-      kind != "mapper") {
+  if (kind != "generator" && kind != "clip" && kind != "identity" && kind != "encoder" && kind != "mapper") {
     damaged(path, "styleclip.json names an unknown kind '" + kind + "'");
   }
   if (compare_versions(torch_version(), torch) < 0) {

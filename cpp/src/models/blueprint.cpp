@@ -51,8 +51,9 @@ Blueprint make_blueprint(const std::string& architecture, const std::string& con
   if (architecture == "clip") return clip_blueprint(config);
   if (architecture == "ir-se") return ir_se_blueprint(config);
   if (architecture == "e4e") return e4e_blueprint(config);
+  if (architecture == "mapper") return mapper_blueprint(config);
   throw Error(ErrorCode::Argument, "There is no architecture '" + architecture + "'.",
-              "Use 'stylegan2', 'clip', 'ir-se' or 'e4e'.");
+              "Use 'stylegan2', 'clip', 'ir-se', 'e4e' or 'mapper'.");
 }
 
 bool stays_float32(const std::string& kind, const std::string& name) {
@@ -63,6 +64,7 @@ bool stays_float32(const std::string& kind, const std::string& name) {
     const bool image_side = ends(".conv.weight") || ends("input.input") || name.starts_with("noises.");
     return !image_side;
   }
+  if (kind == "mapper") return true;  // small, and its steps are a tenth of what it gives
   if (ends("running_mean") || ends("running_var") || ends("latent_avg") || ends("logit_scale")) return true;
   if (kind == "clip") {
     return name.find("ln_") != std::string::npos || name.find(".bn") != std::string::npos ||

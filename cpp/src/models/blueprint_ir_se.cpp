@@ -1,5 +1,6 @@
 // IR-SE networks: ArcFace under TreB1eN's names (TreB1eN/InsightFace_Pytorch, model.py) and the e4e encoder, which has
-// the same trunk (omertov/encoder4editing, models/encoders/psp_encoders.py). Initial values are the framework's
+// the same trunk (omertov/encoder4editing, models/encoders/psp_encoders.py), as pSp's has; IR networks are the same
+// without squeeze and excitation (CurricularFace, face.evoLVe). Initial values are the framework's
 // defaults, and N(0, 1) for e4e's equalised layers, as in those files.
 #include <bit>
 
@@ -14,7 +15,7 @@ using Init = TensorSpec::Init;
 
 struct Trunk {
   std::vector<std::int64_t> blocks, channels;
-  std::int64_t reduction;
+  std::int64_t reduction;  // of squeeze and excitation; 0: none
 };
 
 // IR-SE50: arXiv 1801.07698; reduction 16: arXiv 1709.01507.
@@ -22,9 +23,10 @@ Trunk read_trunk(ConfigReader& reader) {
   Trunk trunk;
   trunk.blocks = reader.integers("blocks", {3, 4, 14, 3}, 4, 1, 200);
   trunk.channels = reader.integers("channels", {64, 128, 256, 512}, 4, 1, 8192);
-  trunk.reduction = reader.integer("reduction", 16, 1, 8192);
+  trunk.reduction = reader.integer("reduction", 16, 0, 8192);
   for (const std::int64_t channels : trunk.channels) {
-    if (channels % trunk.reduction != 0) reader.refuse("reduction", "a divisor of every number of channels");
+    if (trunk.reduction > 0 && channels % trunk.reduction != 0)
+      reader.refuse("reduction", "a divisor of every number of channels");
   }
   return trunk;
 }
@@ -41,9 +43,14 @@ void block(Blueprint& blueprint, const std::string& name, std::int64_t inputs, s
   blueprint.parameter(main + ".2.weight", {outputs}, Init::Constant, 0.25);
   blueprint.layer(main + ".3", {outputs, outputs, 3, 3}, false);
   blueprint.batch_norm(main + ".4", outputs);
-  blueprint.layer(main + ".5.fc1", {outputs / reduction, outputs, 1, 1}, false);
-  blueprint.layer(main + ".5.fc2", {outputs, outputs / reduction, 1, 1}, false);
-  blueprint.code[name] = {script_text(inputs == outputs ? "ir_se_block" : "ir_se_block_wide"), {{"stride", stride}}};
+  ScriptRows rows = {{"excitation", {}}};
+  if (reduction > 0) {
+    blueprint.layer(main + ".5.fc1", {outputs / reduction, outputs, 1, 1}, false);
+    blueprint.layer(main + ".5.fc2", {outputs, outputs / reduction, 1, 1}, false);
+    rows["excitation"].emplace_back();
+  }
+  blueprint.code[name] = {script_text(inputs == outputs ? "ir_se_block" : "ir_se_block_wide", rows),
+                          {{"stride", stride}}};
 }
 
 std::vector<ScriptRow> index_rows(std::int64_t first, std::int64_t count) {
@@ -101,6 +108,7 @@ Blueprint e4e_blueprint(const nlohmann::json& config) {
   const Trunk trunk = read_trunk(reader);
   const std::int64_t rows = reader.integer("rows", 18, 2, 64);
   const std::int64_t width = reader.integer("style_width", 512, 1, 8192);
+  const bool offsets = reader.choice("structure", "e4e", {"e4e", "psp"}) == "e4e";
 
   Blueprint blueprint;
   blueprint.kind = "encoder";
@@ -126,7 +134,9 @@ Blueprint e4e_blueprint(const nlohmann::json& config) {
     blueprint.parameter(head + ".linear.bias", {width}, Init::Constant, 0);
     blueprint.code[head + ".linear"] = {script_text("equal_linear"), {}};
     blueprint.code[head] = {script_text("e4e_head", head_text), {}};
-    if (row > 0) text["row"].push_back({{"index", std::to_string(row)}, {"features", features}});
+    if (row > 0)
+      text["row"].push_back(
+          {{"index", std::to_string(row)}, {"features", features}, {"base", offsets ? "base + " : ""}});
   }
   blueprint.layer("latlayer1", {channels[3], channels[2], 1, 1}, true);
   blueprint.layer("latlayer2", {channels[3], channels[1], 1, 1}, true);

@@ -178,7 +178,7 @@ Blueprint stylegan2_blueprint(const nlohmann::json& config) {
                       {"w_row", layer.w_row}});
   }
   blueprint.details = {{"image_size", sizes.image_size},   {"value_range", {-1, 1}}, {"z_width", sizes.z_width},
-                       {"style_width", sizes.style_width}, {"rows", layout.rows},   {"layers", std::move(layers)}};
+                       {"style_width", sizes.style_width}, {"rows", layout.rows},    {"layers", std::move(layers)}};
   if (sizes.label_width > 0) blueprint.details["label_width"] = sizes.label_width;
   return blueprint;
 }

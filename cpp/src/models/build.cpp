@@ -109,12 +109,14 @@ TensorMap module_tensors(const Module& module) {
   return tensors;
 }
 
-void convert_module(Module& module, const std::string& kind, at::ScalarType dtype) {
+void convert_module(Module& module, const std::string& kind, at::ScalarType dtype,
+                    const std::function<bool(const std::string&)>& also_float32) {
   for (auto& [name, tensor] : module_tensors(module)) {
     if (!tensor.defined()) continue;
     tensor.requires_grad_(false);
     if (!tensor.is_floating_point()) continue;
-    const at::ScalarType wanted = stays_float32(kind, name) ? at::kFloat : dtype;
+    const bool single = stays_float32(kind, name) || (also_float32 && also_float32(name));
+    const at::ScalarType wanted = single ? at::kFloat : dtype;
     if (tensor.scalar_type() != wanted) at::Tensor(tensor).set_data(tensor.to(wanted));
   }
 }

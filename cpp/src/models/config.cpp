@@ -81,7 +81,7 @@ std::string ConfigReader::choice(const std::string& name, const std::string& fal
 }
 
 std::vector<std::string> ConfigReader::subset(const std::string& name, const std::vector<std::string>& fallback,
-                                               const std::vector<std::string>& choices) {
+                                              const std::vector<std::string>& choices) {
   std::vector<std::string> values = fallback;
   if (has(name)) {
     const nlohmann::json& given = raw(name);

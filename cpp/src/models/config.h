@@ -37,8 +37,7 @@ class ConfigReader {
   nlohmann::ordered_json finish();
   void record(const std::string& name, nlohmann::ordered_json value) { resolved_[name] = std::move(value); }
   /// A value out of its range; `ErrorCode::Argument` for one of the wrong type.
-  [[noreturn]] void refuse(const std::string& name, const std::string& wanted,
-                           ErrorCode code = ErrorCode::Range) const;
+  [[noreturn]] void refuse(const std::string& name, const std::string& wanted, ErrorCode code = ErrorCode::Range) const;
 
  private:
   nlohmann::json config_;

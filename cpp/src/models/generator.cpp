@@ -105,7 +105,7 @@ StyleLayout probed_layout(const LoadedModule& module, std::int64_t rows, std::in
 
 struct Generator::State {
   StyleLayout layout;
-  std::int64_t z_dim = 0, w_dim = 0, image_size = 0;
+  std::int64_t z_dim = 0, w_dim = 0, image_size = 0, label_dim = 0;
   at::Tensor average;  // [w_dim] float32 on the model's device
 };
 
@@ -121,6 +121,8 @@ std::shared_ptr<Generator> Generator::load(const std::string& path, const LoadOp
   state->z_dim = impl->integer("z_width", {"z_dim"}, std::nullopt);
   state->w_dim = impl->integer("style_width", {"w_dim"}, state->z_dim);
   state->image_size = impl->integer("image_size", {"image_size", "img_resolution"}, std::nullopt);
+  const bool conditional = impl->module.get_method("mapping").function().getSchema().arguments().size() > 2;
+  if (conditional) state->label_dim = impl->integer("label_width", {"label_dim", "c_dim"}, std::nullopt);
   if (impl->foreign()) {
     const std::int64_t rows = impl->integer("", {"rows", "num_ws", "n_latent"}, std::nullopt);
     state->layout = probed_layout(*impl, rows, state->w_dim, state->image_size);
@@ -130,7 +132,9 @@ std::shared_ptr<Generator> Generator::load(const std::string& path, const LoadOp
   if (impl->module.hasattr("latent_avg") && impl->module.attr("latent_avg").isTensor()) {
     state->average = impl->module.attr("latent_avg").toTensor().to(at::kFloat);
   } else {
-    state->average = impl->tensor("mapping", {draw_z(kAverageSamples, state->z_dim, 0, 0).to(impl->place)}).mean(0);
+    std::vector<c10::IValue> inputs = {draw_z(kAverageSamples, state->z_dim, 0, 0).to(impl->place)};
+    if (conditional) inputs.emplace_back(every_label(kAverageSamples, state->label_dim).to(impl->place));
+    state->average = impl->tensor("mapping", std::move(inputs)).mean(0);
   }
   if (state->average.numel() != state->w_dim) {
     throw Error(ErrorCode::ModelMismatch,
@@ -145,6 +149,7 @@ std::shared_ptr<Generator> Generator::load(const std::string& path, const LoadOp
 const StyleLayout& Generator::layout() const { return state_->layout; }
 std::int64_t Generator::z_dim() const { return state_->z_dim; }
 std::int64_t Generator::w_dim() const { return state_->w_dim; }
+std::int64_t Generator::label_dim() const { return state_->label_dim; }
 std::int64_t Generator::image_size() const { return state_->image_size; }
 
 at::Tensor Generator::sample_z(std::int64_t count, std::uint64_t seed, std::int64_t first) const {
@@ -156,8 +161,29 @@ at::Tensor Generator::sample_z(std::int64_t count, std::uint64_t seed, std::int6
   return draw_z(count, state_->z_dim, seed, first);
 }
 
-at::Tensor Generator::mapping(const at::Tensor& z) {
-  return impl_->tensor("mapping", {impl_->input(z, {state_->z_dim}, "z")});
+at::Tensor Generator::mapping(const at::Tensor& z) { return mapping(z, {}); }
+
+at::Tensor Generator::mapping(const at::Tensor& z, const at::Tensor& labels) {
+  const std::int64_t width = state_->label_dim;
+  std::vector<c10::IValue> inputs = {impl_->input(z, {state_->z_dim}, "z")};
+  if (labels.defined() != (width > 0)) {
+    throw Error(ErrorCode::Argument,
+                width > 0 ? impl_->path + " is conditional: it needs a label of " + std::to_string(width) +
+                                " numbers for each sample."
+                          : impl_->path + " is not conditional: it takes no labels.",
+                width > 0 ? "Give labels of shape [n, " + std::to_string(width) + "], one-hot for a class."
+                          : "Leave the labels out.");
+  }
+  if (width > 0) {
+    const at::Tensor given = impl_->input(labels, {width}, "labels");
+    if (given.size(0) != z.size(0)) {
+      throw Error(ErrorCode::Shape,
+                  std::to_string(given.size(0)) + " labels for " + std::to_string(z.size(0)) + " samples.",
+                  "Give one label for each sample.");
+    }
+    inputs.emplace_back(given);
+  }
+  return impl_->tensor("mapping", std::move(inputs));
 }
 
 at::Tensor Generator::truncate(const at::Tensor& w, double psi, std::int64_t cutoff) const {

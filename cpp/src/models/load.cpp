@@ -4,6 +4,9 @@
 #include <torch/csrc/jit/frontend/error_report.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <cstdlib>
+#include <functional>
+#include <string_view>
 #include <utility>
 
 #include "models/archive.h"
@@ -32,6 +35,29 @@ void check_trust(const std::string& path, const ArchiveDescription& description,
   }
 }
 
+// Resolution, in pixels, of what a generator's tensor serves: rosinality's names count the convolutions and noise maps of
+// the later blocks in pairs, and their toRGB layers one by one.
+std::int64_t resolution_of(const std::string& name) {
+  const auto number = [&name](std::string_view prefix) {
+    return name.starts_with(prefix) ? std::atoll(name.c_str() + prefix.size()) : -1;
+  };
+  if (const std::int64_t conv = number("convs."); conv >= 0) return std::int64_t{8} << (conv / 2);
+  if (const std::int64_t rgb = number("to_rgbs."); rgb >= 0) return std::int64_t{8} << rgb;
+  if (const std::int64_t noise = number("noises.noise_"); noise > 0) return std::int64_t{8} << ((noise - 1) / 2);
+  return 4;
+}
+
+// A generator that was trained with float16 in its highest resolutions alone runs so in float16; the others take half
+// precision everywhere, or nowhere.
+std::function<bool(const std::string&)> single_precision_part(const LoadedModule& loaded) {
+  if (loaded.description.kind != "generator" || loaded.type != at::kHalf) return {};
+  const nlohmann::json config = loaded.json.value("config", nlohmann::json::object());
+  const std::int64_t half = config.value("num_fp16_res", std::int64_t{0});
+  const std::int64_t size = config.value("image_size", std::int64_t{0});
+  if (half < 1 || half > 16 || size < 4) return {};
+  return [first = size >> (half - 1)](const std::string& name) { return resolution_of(name) < first; };
+}
+
 std::string article(const std::string& kind) { return (kind == "identity" || kind == "encoder" ? "an " : "a ") + kind; }
 
 }  // namespace
@@ -56,7 +82,7 @@ LoadedModule load_module_file(const std::string& path, const LoadOptions& option
   try {
     loaded.module = torch::jit::load(path, loaded.place);
     loaded.module.eval();
-    convert_module(loaded.module, loaded.description.kind, loaded.type);
+    convert_module(loaded.module, loaded.description.kind, loaded.type, single_precision_part(loaded));
   } catch (...) {
     try {
       rethrow_translated("load " + path);

@@ -28,13 +28,15 @@ namespace {
 constexpr std::int64_t kAverageSamples = 4096;  // StyleCLIP's mean_latent(4096)
 
 // The mean of w over samples 0..4095 of seed 0, where the weights have no latent_avg.
-at::Tensor average_w(torch::jit::Module& module, std::int64_t z_width) {
+at::Tensor average_w(torch::jit::Module& module, std::int64_t z_width, std::int64_t label_width) {
   at::Tensor z = at::zeros({kAverageSamples, z_width});
   for (std::int64_t i = 0; i < kAverageSamples; ++i) {
     philox_normal(z.data_ptr<float>() + i * z_width, z_width, 0, static_cast<std::uint32_t>(PhiloxStream::Z),
                   static_cast<std::uint64_t>(i));
   }
-  return module.get_method("mapping")({z}).toTensor().mean(0).detach();
+  std::vector<c10::IValue> inputs = {z};
+  if (label_width > 0) inputs.emplace_back(every_label(kAverageSamples, label_width));
+  return module.get_method("mapping")(std::move(inputs)).toTensor().mean(0).detach();
 }
 
 std::string describe(const Blueprint& blueprint, const MakeRequest& request, std::int64_t parameters,
@@ -89,7 +91,8 @@ Built build(const MakeRequest& request, const RunContext& run) {
   const bool needs_average =
       blueprint.kind == "generator" && (request.weights == nullptr || !request.weights->contains("latent_avg"));
   if (needs_average) {
-    built.module.setattr("latent_avg", average_w(built.module, blueprint.config.at("z_width").get<std::int64_t>()));
+    const auto width = [&blueprint](const char* field) { return blueprint.config.at(field).get<std::int64_t>(); };
+    built.module.setattr("latent_avg", average_w(built.module, width("z_width"), width("label_width")));
   }
   for (const auto& parameter : built.module.named_parameters()) built.parameters += parameter.value.numel();
   for (const auto& [name, tensor] : tensors) built.bytes += static_cast<std::int64_t>(tensor.nbytes());

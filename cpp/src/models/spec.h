@@ -36,8 +36,8 @@ struct CodeSpec {
 };
 
 struct Blueprint {
-  std::string kind;                // generator, clip, identity, encoder
-  std::string architecture;        // stylegan2, clip, ir-se, e4e
+  std::string kind;                // generator, clip, identity, encoder, mapper
+  std::string architecture;        // stylegan2, clip, ir-se, e4e, mapper
   nlohmann::ordered_json config;   // complete: defaults filled in
   nlohmann::ordered_json details;  // kind-specific fields of styleclip.json
   std::vector<TensorSpec> tensors;
@@ -57,6 +57,7 @@ Blueprint stylegan2_blueprint(const nlohmann::json& config);
 Blueprint clip_blueprint(const nlohmann::json& config);
 Blueprint ir_se_blueprint(const nlohmann::json& config);
 Blueprint e4e_blueprint(const nlohmann::json& config);
+Blueprint mapper_blueprint(const nlohmann::json& config);
 /// By architecture name; throws Argument for one that does not exist.
 Blueprint make_blueprint(const std::string& architecture, const std::string& config_json);
 

@@ -1,7 +1,9 @@
 // Weights: checked or drawn; see tensors.h.
 #include "models/tensors.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
 
@@ -143,6 +145,10 @@ at::ScalarType stored_type(const Blueprint& blueprint, const TensorSpec& spec, a
 }
 
 }  // namespace
+
+at::Tensor every_label(std::int64_t count, std::int64_t width) {
+  return at::eye(width).index_select(0, at::arange(count).remainder(width));
+}
 
 std::string shape_text(at::IntArrayRef shape) {
   std::string text = "[";
