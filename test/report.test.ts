@@ -1,6 +1,12 @@
 /*
  * Contact sheets, animations, tables and pages, looked at through sharp and through their text.
  */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import test from 'ava';
 import sharp from 'sharp';
 import {
@@ -57,6 +63,28 @@ test('labels are drawn: ink stands where the paper was', async (t) => {
   t.true(inked(16, 10, 110, 40), 'title');
   t.true(inked(10, sheet.height - 100, 60, sheet.height - 60), 'row label');
   t.true(inked(sheet.width - 110, 55, sheet.width - 40, 74), 'column label');
+});
+
+test('labels are letters on a machine without any font', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'styleclip-fonts-'));
+  t.teardown(async () => rm(folder, { recursive: true }));
+  const config = join(folder, 'fonts.conf');
+  await writeFile(config, `<?xml version="1.0"?><fontconfig><cachedir>${folder}</cachedir></fontconfig>`);
+  // The box that stands for an unknown letter is as dark for an i as for a W.
+  const script = `
+    import sharp from 'sharp';
+    import { contactSheet } from ${JSON.stringify(new URL('../dist/report/index.js', import.meta.url).href)};
+    const grey = { data: new Uint8Array(64 * 64 * 3).fill(200), width: 64, height: 64 };
+    for (const title of ['iiiiiiii', 'WWWWWWWW']) {
+      const pixels = await sharp(await contactSheet([[grey]], { title })).greyscale().raw().toBuffer();
+      console.log(pixels.filter((value) => value < 0x60).length);
+    }`;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script], {
+    cwd: fileURLToPath(new URL('..', import.meta.url)),
+    env: { ...process.env, FONTCONFIG_FILE: config },
+  });
+  const [thin, wide] = stdout.trim().split('\n').map(Number);
+  t.true(thin! > 0 && wide! > 2 * thin!, stdout);
 });
 
 test('a contact sheet of nothing is refused', async (t) => {

@@ -3,6 +3,7 @@
  * strength), drawn by sharp. Small pictures are enlarged, so that 64-pixel cats can be looked at.
  */
 import sharp from 'sharp';
+import { labelFonts } from './fonts.js';
 import { textElement, textWidth, wrapText } from './svg.js';
 
 /** One 8-bit RGB picture: `data` has height × width × 3 bytes, rows first. */
@@ -115,6 +116,7 @@ async function fitted(picture: Picture, cell: { width: number; height: number })
  * @throws RangeError when there is no picture at all
  */
 export async function contactSheet(rows: readonly (readonly Picture[])[], options: SheetOptions = {}): Promise<Buffer> {
+  await labelFonts();
   const g = geometry(rows, options);
   const places = rows.flatMap((row, y) => row.map((picture, x) => ({ picture, x, y })));
   const layers = await Promise.all(

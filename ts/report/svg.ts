@@ -1,9 +1,10 @@
 /*
- * Text as SVG, for the labels of contact sheets: sharp draws it with the fonts of the machine. Text widths are estimated,
- * not measured (an SVG is written before anything knows its font), so labels get a little more room than they need.
+ * Text as SVG, for the labels of contact sheets: sharp draws it, with the font that fonts.ts brings. Text widths are
+ * estimated, not measured (a letter that the font lacks comes from the machine's), so labels get a little more room than
+ * they need.
  */
 
-/** A list of families that look alike; the first one that the machine has is taken. */
+/** The package's own font, and families that look alike for where it is not to be had. */
 export const FONT_FAMILY = "'DejaVu Sans','Liberation Sans','Noto Sans',Helvetica,Arial,sans-serif";
 
 /** Average advance of a character, in units of the font size; DejaVu Sans, the widest of the list, has about 0.58. */
