@@ -38,10 +38,27 @@ const std::vector<Preset>& presets() {
 
 struct Sizes {
   bool resnet = false, quick_gelu = true;
-  std::int64_t image_size = 0, embedding = 0, vision_width = 0, vision_heads = 0, patch = 0;
+  std::int64_t image_size = 0, embedding = 0, vision_width = 0, vision_heads = 0, vision_mlp = 0, patch = 0;
   std::vector<std::int64_t> vision_layers;
-  std::int64_t text_width = 0, text_layers = 0, text_heads = 0, context = 0, vocabulary = 0;
+  std::int64_t text_width = 0, text_layers = 0, text_heads = 0, text_mlp = 0, context = 0, vocabulary = 0;
 };
+
+constexpr std::int64_t kTextLayers = 12;
+
+// The preset with these sizes, or nullptr.
+const Preset* preset_of(const Sizes& sizes) {
+  for (const Preset& one : presets()) {
+    const std::int64_t channels = one.vision_width * (sizes.resnet ? 32 : 1);
+    const bool vision = sizes.resnet == (std::string(one.vision) == "resnet") && sizes.image_size == one.image_size &&
+                        sizes.embedding == one.embedding && sizes.vision_width == one.vision_width &&
+                        sizes.vision_layers == one.vision_layers && sizes.vision_heads == channels / 64 &&
+                        sizes.patch == one.patch && (sizes.resnet || sizes.vision_mlp == 4 * one.vision_width);
+    const bool text = sizes.text_width == one.text_width && sizes.text_heads == one.text_heads &&
+                      sizes.text_mlp == 4 * one.text_width && sizes.text_layers == kTextLayers;
+    if (vision && text) return &one;
+  }
+  return nullptr;
+}
 
 Sizes read_sizes(ConfigReader& reader) {
   std::vector<std::string> names;
@@ -56,7 +73,6 @@ Sizes read_sizes(ConfigReader& reader) {
   if (sizes.resnet != (std::string(preset.vision) == "resnet")) {
     preset =
         sizes.resnet ? presets()[4] : presets()[0];  // another tower than the preset's: RN50's or ViT-B/32's numbers
-    reader.record("preset", preset.name);
   }
   sizes.image_size = reader.integer("image_size", preset.image_size, 8, 4096);
   sizes.embedding = reader.integer("embedding", preset.embedding, 1, 16384);
@@ -71,14 +87,18 @@ Sizes read_sizes(ConfigReader& reader) {
   } else {
     sizes.patch = reader.integer("patch", preset.patch, 1, sizes.image_size);
     if (sizes.image_size % sizes.patch != 0) reader.refuse("patch", "a divisor of the image size");
+    sizes.vision_mlp = reader.integer("vision_mlp", 4 * sizes.vision_width, 1, 1 << 18);
   }
   sizes.text_width = reader.integer("text_width", preset.text_width, 1, 16384);
-  sizes.text_layers = reader.integer("text_layers", 12, 1, 200);
+  sizes.text_layers = reader.integer("text_layers", kTextLayers, 1, 200);
   sizes.text_heads = reader.integer("text_heads", preset.text_heads, 1, sizes.text_width);
   if (sizes.text_width % sizes.text_heads != 0) reader.refuse("text_heads", "a divisor of the text width");
+  sizes.text_mlp = reader.integer("text_mlp", 4 * sizes.text_width, 1, 1 << 18);
   sizes.context = reader.integer("context_length", 77, 2, 4096);
   sizes.vocabulary = reader.integer("vocabulary", 49408, 3, 10'000'000);
   sizes.quick_gelu = reader.choice("activation", "quickgelu", {"quickgelu", "gelu"}) == "quickgelu";
+  const Preset* same = preset_of(sizes);
+  same == nullptr ? reader.forget("preset") : reader.record("preset", same->name);
   return sizes;
 }
 
@@ -86,7 +106,7 @@ double inverse_root(std::int64_t width) { return 1 / std::sqrt(static_cast<doubl
 
 // text: normal numbers of initialize_parameters; vision: the framework's (Xavier for in_proj, kaiming for the rest).
 void transformer(Blueprint& blueprint, const std::string& name, std::int64_t width, std::int64_t layers,
-                 std::int64_t heads, bool quick_gelu, bool text) {
+                 std::int64_t heads, std::int64_t mlp, bool quick_gelu, bool text) {
   ScriptRows rows;
   const double projection = inverse_root(width) / std::sqrt(2.0 * static_cast<double>(layers));
   const double framework = inverse_root(width);
@@ -104,8 +124,8 @@ void transformer(Blueprint& blueprint, const std::string& name, std::int64_t wid
                         text ? projection : framework);
     blueprint.parameter(block + ".attn.out_proj.bias", {width}, Init::Constant, 0);
     blueprint.layer_norm(block + ".ln_1", width);
-    matrix(".mlp.c_fc", 4 * width, width, 1 / std::sqrt(2.0 * static_cast<double>(width)));
-    matrix(".mlp.c_proj", width, 4 * width, projection);
+    matrix(".mlp.c_fc", mlp, width, 1 / std::sqrt(2.0 * static_cast<double>(width)));
+    matrix(".mlp.c_proj", width, mlp, projection);
     blueprint.layer_norm(block + ".ln_2", width);
     blueprint.code[block] = {script_text("clip_block"), {{"heads", heads}, {"quick_gelu", quick_gelu}}};
     rows["block"].push_back({{"index", std::to_string(i)}});
@@ -120,8 +140,8 @@ void vision_transformer(Blueprint& blueprint, const Sizes& sizes) {
   blueprint.parameter("visual.proj", {width, sizes.embedding}, Init::Normal, inverse_root(width));
   blueprint.layer("visual.conv1", {width, 3, sizes.patch, sizes.patch}, false);
   blueprint.layer_norm("visual.ln_pre", width);
-  transformer(blueprint, "visual.transformer", width, sizes.vision_layers[0], sizes.vision_heads, sizes.quick_gelu,
-              false);
+  transformer(blueprint, "visual.transformer", width, sizes.vision_layers[0], sizes.vision_heads, sizes.vision_mlp,
+              sizes.quick_gelu, false);
   blueprint.layer_norm("visual.ln_post", width);
   blueprint.code["visual"] = {script_text("clip_vit"), {}};
 }
@@ -198,7 +218,8 @@ Blueprint clip_blueprint(const nlohmann::json& config) {
   } else {
     vision_transformer(blueprint, sizes);
   }
-  transformer(blueprint, "transformer", sizes.text_width, sizes.text_layers, sizes.text_heads, sizes.quick_gelu, true);
+  transformer(blueprint, "transformer", sizes.text_width, sizes.text_layers, sizes.text_heads, sizes.text_mlp,
+              sizes.quick_gelu, true);
   blueprint.parameter("token_embedding.weight", {sizes.vocabulary, sizes.text_width}, Init::Normal, 0.02);
   blueprint.layer_norm("ln_final", sizes.text_width);
   blueprint.code[""] = {script_text("clip"), {}};

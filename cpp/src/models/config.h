@@ -36,6 +36,7 @@ class ConfigReader {
   /// Every field that was read, defaults included. Throws Argument when the object holds a field that was not.
   nlohmann::ordered_json finish();
   void record(const std::string& name, nlohmann::ordered_json value) { resolved_[name] = std::move(value); }
+  void forget(const std::string& name) { resolved_.erase(name); }
   /// A value out of its range; `ErrorCode::Argument` for one of the wrong type.
   [[noreturn]] void refuse(const std::string& name, const std::string& wanted, ErrorCode code = ErrorCode::Range) const;
 
