@@ -1,6 +1,7 @@
 // Opens the files that people keep weights in, whatever the container, without running anything of them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -48,6 +49,9 @@ class Checkpoint {
   const Value& root() const noexcept;
   /// Safetensors' __metadata__, else empty.
   const std::map<std::string, std::string>& metadata() const noexcept;
+  /// Gives pages of the mapped file that lie wholly within this memory back to the system; reading them maps them again.
+  /// Memory that is no part of the mapping is left alone.
+  void release(const void* data, std::size_t bytes) const noexcept;
 
  private:
   struct Impl;

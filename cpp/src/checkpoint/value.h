@@ -33,12 +33,13 @@ class Value {
   double number() const;
   /// String (UTF-8) or Bytes.
   const std::string& text() const;
-  /// List, Tuple or Set, in the file's order.
+  /// List, Tuple or Set, in the file's order; of an Object, what a list-like class was filled with.
   const std::vector<Value>& items() const;
-  /// Dict (OrderedDict and defaultdict too), in the file's order.
+  /// Dict (OrderedDict and defaultdict too), in the file's order; of an Object, what a dict-like class was filled with.
   const std::vector<std::pair<Value, Value>>& entries() const;
   /// A Tensor: torch's, a Parameter's, or a NumPy array of numbers. Strided as in the file; it may be a view of the mapped
-  /// file, which it keeps alive, so it must not be written to.
+  /// file, which it keeps alive, so it must not be written to (the mapping is read-only: a write ends the process). Where
+  /// the file's layout needs a copy, the first call makes it, and may throw OutOfMemory. Safe from several threads.
   const at::Tensor& tensor() const;
 
   /// Object: "torch_utils.persistence._reconstruct_persistent_obj", "argparse.Namespace".
@@ -48,7 +49,8 @@ class Value {
   const Value& arguments() const;
   const Value& state() const;
 
-  /// The value under a string key of a Dict, or of the Dict that is an Object's state; nullptr when there is none.
+  /// The value under a string key of a Dict, of what a dict-like Object was filled with, or of the Dict that is its state;
+  /// nullptr when there is none, or for another kind.
   const Value* find(std::string_view key) const;
 
   const std::shared_ptr<Node>& node() const noexcept { return node_; }

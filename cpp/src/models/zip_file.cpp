@@ -68,6 +68,21 @@ class File {
   std::uint64_t size_ = 0;
 };
 
+// The same of a file in memory.
+class Memory {
+ public:
+  Memory(std::string_view bytes, const std::string& path) : bytes_(bytes), path_(path) {}
+  std::uint64_t size() const { return bytes_.size(); }
+  std::string read(std::uint64_t offset, std::uint64_t bytes) const {
+    if (offset > bytes_.size() || bytes > bytes_.size() - offset) damaged(path_, "it ends too early");
+    return std::string(bytes_.substr(offset, bytes));
+  }
+
+ private:
+  std::string_view bytes_;
+  const std::string& path_;
+};
+
 // Little-endian number of 2, 4 or 8 bytes.
 template <typename T>
 T number(const std::string& text, std::size_t at) {
@@ -82,7 +97,8 @@ struct Directory {
   std::uint64_t offset, bytes, entries;
 };
 
-Directory find_directory(File& file, const std::string& path) {
+template <typename Source>
+Directory find_directory(Source& file, const std::string& path) {
   const std::uint64_t tail_bytes = std::min<std::uint64_t>(file.size(), 22 + 65535);
   const std::uint64_t tail_at = file.size() - tail_bytes;
   const std::string tail = file.read(tail_at, tail_bytes);
@@ -118,6 +134,41 @@ void read_zip64(const std::string& extra, ZipEntry& entry, const std::string& pa
   }
 }
 
+template <typename Source>
+std::vector<ZipEntry> read_directory(Source& file, const std::string& path) {
+  if (file.size() == 0) damaged(path, "it is empty");
+  if (file.size() < 4 || number<std::uint32_t>(file.read(0, 4), 0) != kLocal) {
+    throw Error(ErrorCode::FormatUnknown, path + " is no TorchScript archive.",
+                "Give an archive made by `styleclip make` or `styleclip import`, or a TorchScript module.");
+  }
+  const Directory directory = find_directory(file, path);
+  const std::string table = file.read(directory.offset, directory.bytes);
+  std::vector<ZipEntry> entries;
+  std::size_t at = 0;
+  for (std::uint64_t i = 0; i < directory.entries; ++i) {
+    if (at + 46 > table.size() || number<std::uint32_t>(table, at) != kCentral) damaged(path, "its zip directory");
+    const std::size_t name = number<std::uint16_t>(table, at + 28), extra = number<std::uint16_t>(table, at + 30),
+                      comment = number<std::uint16_t>(table, at + 32);
+    if (at + 46 + name + extra + comment > table.size()) damaged(path, "its zip directory");
+    if ((number<std::uint16_t>(table, at + 8) & 1U) != 0) {
+      throw Error(ErrorCode::FormatUnknown, path + " is encrypted.",
+                  "Unpack it, and save it again without a password.");
+    }
+    const std::uint16_t method = number<std::uint16_t>(table, at + 10);
+    if (method != 0 && method != 8) damaged(path, "an entry is packed in an unknown way");
+    ZipEntry entry{.name = table.substr(at + 46, name),
+                   .header = number<std::uint32_t>(table, at + 42),
+                   .packed = number<std::uint32_t>(table, at + 20),
+                   .bytes = number<std::uint32_t>(table, at + 24),
+                   .crc = number<std::uint32_t>(table, at + 16),
+                   .deflated = method == 8};
+    read_zip64(table.substr(at + 46 + name, extra), entry, path);
+    entries.push_back(std::move(entry));
+    at += 46 + name + extra + comment;
+  }
+  return entries;
+}
+
 }  // namespace
 
 std::uint32_t crc32(std::uint32_t crc, const void* data, std::size_t bytes) noexcept {
@@ -134,33 +185,12 @@ std::uint32_t crc32(std::uint32_t crc, const void* data, std::size_t bytes) noex
 
 std::vector<ZipEntry> read_zip_directory(const std::string& path) {
   File file(path);
-  if (file.size() == 0) damaged(path, "it is empty");
-  if (file.size() < 4 || number<std::uint32_t>(file.read(0, 4), 0) != kLocal) {
-    throw Error(ErrorCode::FormatUnknown, path + " is no TorchScript archive.",
-                "Give an archive made by `styleclip make` or `styleclip import`, or a TorchScript module.");
-  }
-  const Directory directory = find_directory(file, path);
-  const std::string table = file.read(directory.offset, directory.bytes);
-  std::vector<ZipEntry> entries;
-  std::size_t at = 0;
-  for (std::uint64_t i = 0; i < directory.entries; ++i) {
-    if (at + 46 > table.size() || number<std::uint32_t>(table, at) != kCentral) damaged(path, "its zip directory");
-    const std::size_t name = number<std::uint16_t>(table, at + 28), extra = number<std::uint16_t>(table, at + 30),
-                      comment = number<std::uint16_t>(table, at + 32);
-    if (at + 46 + name + extra + comment > table.size()) damaged(path, "its zip directory");
-    const std::uint16_t method = number<std::uint16_t>(table, at + 10);
-    if (method != 0 && method != 8) damaged(path, "an entry is packed in an unknown way");
-    ZipEntry entry{.name = table.substr(at + 46, name),
-                   .header = number<std::uint32_t>(table, at + 42),
-                   .packed = number<std::uint32_t>(table, at + 20),
-                   .bytes = number<std::uint32_t>(table, at + 24),
-                   .crc = number<std::uint32_t>(table, at + 16),
-                   .deflated = method == 8};
-    read_zip64(table.substr(at + 46 + name, extra), entry, path);
-    entries.push_back(std::move(entry));
-    at += 46 + name + extra + comment;
-  }
-  return entries;
+  return read_directory(file, path);
+}
+
+std::vector<ZipEntry> read_zip_directory(std::string_view file, const std::string& path) {
+  Memory memory(file, path);
+  return read_directory(memory, path);
 }
 
 void check_zip_entries(const std::string& path, const std::vector<ZipEntry>& entries) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace styleclip {
@@ -19,6 +20,8 @@ struct ZipEntry {
 
 /// The central directory (zip64 included). Throws FileNotFound, FormatUnknown when the file is no zip, and FileDamaged.
 std::vector<ZipEntry> read_zip_directory(const std::string& path);
+/// The same of a file that is in memory (or mapped) already.
+std::vector<ZipEntry> read_zip_directory(std::string_view file, const std::string& path);
 
 /// Reads every entry that is stored unpacked and compares its CRC-32. Throws FileDamaged naming the entry.
 void check_zip_entries(const std::string& path, const std::vector<ZipEntry>& entries);
