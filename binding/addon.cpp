@@ -22,6 +22,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
       model_class_(Napi::Persistent(ModelObject::define(env))) {
   export_process(env, exports);
   export_archives(env, exports);
+  export_importing(env, exports);
   export_generator(env, exports);
   export_encoders(env, exports);
   export_relevance(env, exports);

@@ -36,23 +36,15 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
           });
 }
 
-struct Made {
-  std::string description, sha256;
-  std::int64_t parameters = 0;
-  std::size_t bytes = 0;
-};
-
-Made make_file(MakeRequest request, const std::string& weights, const std::string& file, const RunContext& run) {
+WrittenArchive make_file(MakeRequest request, const std::string& weights, const std::string& file,
+                         const RunContext& run) {
   std::map<std::string, at::Tensor> tensors;
   if (!weights.empty()) {
     tensors = read_safetensors(weights);
     request.weights = &tensors;
     request.source_sha256 = sha256_of_file(weights);
   }
-  const MadeArchive made = make_archive(request, run);
-  run.check();
-  write_file_atomic(file, made.bytes);
-  return {made.description_json, sha256_hex(made.bytes), made.parameters, made.bytes.size()};
+  return write_archive(request, file, run);
 }
 
 Napi::Value make(const Napi::CallbackInfo& info) {
@@ -69,9 +61,9 @@ Napi::Value make(const Napi::CallbackInfo& info) {
           DeviceThread::of("cpu"), info[1], "make " + options.text("file"),
           [request = std::move(request), weights = options.text("weights"),
            file = options.text("file")](const RunContext& run) { return make_file(request, weights, file, run); },
-          [](Napi::Env env, Made&& made) -> Napi::Value {
+          [](Napi::Env env, WrittenArchive&& made) -> Napi::Value {
             Napi::Object object = Napi::Object::New(env);
-            object["description"] = made.description;
+            object["description"] = made.description_json;
             object["parameters"] = static_cast<double>(made.parameters);
             object["bytes"] = static_cast<double>(made.bytes);
             object["sha256"] = made.sha256;
@@ -90,6 +82,7 @@ std::shared_ptr<LoadedModel> load_file(const std::string& file, const std::strin
   if (kind == "clip") model = Clip::load(file, options);
   if (kind == "identity") model = Identity::load(file, options);
   if (kind == "encoder") model = Encoder::load(file, options);
+  if (kind == "mapper") model = Mapper::load(file, options);
   if (kind == "module") model = load_module(file, options);
   return std::make_shared<LoadedModel>(std::move(model), kind, file, std::nullopt);
 }
@@ -101,6 +94,7 @@ Napi::Value load(const Napi::CallbackInfo& info) {
                                                          {"clip", "clip"},
                                                          {"identity", "identity"},
                                                          {"encoder", "encoder"},
+                                                         {"mapper", "mapper"},
                                                          {"module", "module"}});
   const LoadOptions wanted{options.text("device"), options.text("dtype"), options.boolean("trust")};
   return Environment::of(info.Env())

@@ -1,4 +1,4 @@
-// Text and pictures into embeddings: CLIP, the identity network, the inversion encoder.
+// Text, pictures and latents through a network: CLIP, the identity network, the inversion encoder, the mapper.
 #include <limits>
 #include <string>
 #include <utility>
@@ -6,6 +6,7 @@
 #include "batches.h"
 #include "convert.h"
 #include "environment.h"
+#include "errors.h"
 #include "exports.h"
 #include "groups.h"
 #include "model.h"
@@ -80,6 +81,26 @@ Napi::Value encode(const Napi::CallbackInfo& info) {
   return forward<Encoder, &Encoder::encode>(info, "encoder", "encode");
 }
 
+/// Latents [n, rows, width] or [n, width] moved by a mapper.
+Napi::Value map(const Napi::CallbackInfo& info) {
+  auto model = ModelObject::open(info[0], "mapper");
+  HostArray latents = read_tensor(info[1], {"latents", {at::kFloat}, -1});
+  const double strength = Options(info[2], "options").number("strength");
+  if (latents.shape.empty() || latents.length == 0) {
+    refuse(ErrorCode::Shape, "latents is empty", "Pass a batch of at least one.");
+  }
+  DeviceThread& thread = model->thread;
+  return Environment::of(info.Env())
+      .call(
+          thread, info[3], "map latents",
+          [model = std::move(model), latents = std::move(latents), strength](const RunContext& run) {
+            return mapped_in_batches(run, "map", latents.view(), kVectorBatch, "latents", [&](const at::Tensor& part) {
+              return to_host(model->get<Mapper>().apply(part, strength));
+            });
+          },
+          write_result);
+}
+
 Napi::Value direction_of_text(const Napi::CallbackInfo& info) {
   auto model = ModelObject::open(info[0], "clip");
   HostArray target = read_tokens(info[1], "target");
@@ -111,6 +132,7 @@ void export_encoders(Napi::Env /*env*/, Napi::Object exports) {
   add_asynchronous<direction_of_text>(exports, "textDirection");
   add_asynchronous<embed>(exports, "embed");
   add_asynchronous<encode>(exports, "encode");
+  add_asynchronous<map>(exports, "map");
 }
 
 }  // namespace styleclip::binding

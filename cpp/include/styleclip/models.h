@@ -40,7 +40,8 @@ struct MakeRequest {
   std::string config_json;
   const std::map<std::string, at::Tensor>* weights = nullptr;
   std::uint64_t seed = 0;
-  std::string storage_dtype = "float32";  // how weights are stored: float32, float16, bfloat16
+  // How weights are stored: float32, float16, bfloat16, or source: every tensor in the float type it came in.
+  std::string storage_dtype = "float32";
   std::string licence = "unknown";
   std::string tokenizer_json;  // clip only
   std::string source_sha256;   // of the file the weights came from

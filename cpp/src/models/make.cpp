@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <map>
 #include <sstream>
 #include <utility>
 
@@ -39,14 +40,25 @@ at::Tensor average_w(torch::jit::Module& module, std::int64_t z_width, std::int6
   return module.get_method("mapping")(std::move(inputs)).toTensor().mean(0).detach();
 }
 
-std::string describe(const Blueprint& blueprint, const MakeRequest& request, std::int64_t parameters,
-                     bool average_computed) {
+// The type that most numbers are stored in.
+at::ScalarType main_type(const TensorMap& tensors) {
+  std::map<at::ScalarType, std::int64_t> counts;
+  for (const auto& [name, tensor] : tensors) {
+    if (tensor.is_floating_point()) counts[tensor.scalar_type()] += tensor.numel();
+  }
+  const auto most =
+      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == counts.end() ? at::kFloat : most->first;
+}
+
+std::string describe(const Blueprint& blueprint, const MakeRequest& request, const std::string& dtype,
+                     std::int64_t parameters, bool average_computed) {
   nlohmann::ordered_json json = {{"format", {{"major", kFormatMajor}, {"minor", kFormatMinor}}},
                                  {"kind", blueprint.kind},
                                  {"architecture", blueprint.architecture}};
   json.update(blueprint.details);
   json["config"] = blueprint.config;
-  json["dtype"] = request.storage_dtype;
+  json["dtype"] = dtype;
   json["parameters"] = parameters;
   if (request.weights == nullptr) {
     json["source"] = {{"random", true}, {"seed", request.seed}};
@@ -71,7 +83,7 @@ struct Built {
 };
 
 Built build(const MakeRequest& request, const RunContext& run) {
-  const at::ScalarType dtype = parse_dtype(request.storage_dtype);
+  const at::ScalarType dtype = parse_storage_dtype(request.storage_dtype);
   if (request.licence.empty()) {
     throw Error(ErrorCode::Argument, "The licence is empty.", "Name the weights' licence, or say 'unknown'.");
   }
@@ -96,8 +108,9 @@ Built build(const MakeRequest& request, const RunContext& run) {
   }
   for (const auto& parameter : built.module.named_parameters()) built.parameters += parameter.value.numel();
   for (const auto& [name, tensor] : tensors) built.bytes += static_cast<std::int64_t>(tensor.nbytes());
-  built.description = describe(blueprint, request, built.parameters, needs_average);
-  convert_module(built.module, blueprint.kind, dtype);  // takes gradients off
+  const std::string stored =
+      dtype == at::ScalarType::Undefined ? dtype_name(main_type(tensors)) : request.storage_dtype;
+  built.description = describe(blueprint, request, stored, built.parameters, needs_average);
   built.extra["styleclip.json"] = built.description;
   if (!request.tokenizer_json.empty()) built.extra["tokenizer.json"] = request.tokenizer_json;
   run.check();

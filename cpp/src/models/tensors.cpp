@@ -139,9 +139,13 @@ at::Tensor take(const TensorSpec& spec, at::Tensor given, at::ScalarType wanted,
   return tensor;
 }
 
-at::ScalarType stored_type(const Blueprint& blueprint, const TensorSpec& spec, at::ScalarType dtype) {
+// `own` is the type that the weights came in.
+at::ScalarType stored_type(const Blueprint& blueprint, const TensorSpec& spec, at::ScalarType dtype,
+                           at::ScalarType own = at::kFloat) {
   if (spec.integer) return at::kLong;
-  return stays_float32(blueprint.kind, spec.name) ? at::kFloat : dtype;
+  if (stays_float32(blueprint.kind, spec.name)) return at::kFloat;
+  if (dtype != at::ScalarType::Undefined) return dtype;
+  return own == at::kHalf || own == at::kBFloat16 ? own : at::kFloat;
 }
 
 }  // namespace
@@ -162,10 +166,13 @@ TensorMap take_weights(const Blueprint& blueprint, const TensorMap& weights, std
   TensorMap tensors;
   ProgressMeter meter(run, "weights", static_cast<std::int64_t>(blueprint.tensors.size()), "tensors");
   for (const TensorSpec& spec : blueprint.tensors) {
-    const at::ScalarType wanted = stored_type(blueprint, spec, dtype);
-    const auto given = weights.find(spec.name);
-    tensors[spec.name] = given == weights.end() ? draw(spec, seed).to(wanted)
-                                                : take(spec, given->second.detach().cpu(), wanted, release);
+    const auto found = weights.find(spec.name);
+    if (found == weights.end()) {
+      tensors[spec.name] = draw(spec, seed).to(stored_type(blueprint, spec, dtype));
+    } else {
+      const at::Tensor given = found->second.detach().cpu();
+      tensors[spec.name] = take(spec, given, stored_type(blueprint, spec, dtype, given.scalar_type()), release);
+    }
     meter.step(1);
   }
   return tensors;

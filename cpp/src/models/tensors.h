@@ -18,8 +18,8 @@ using TensorMap = std::map<std::string, at::Tensor>;
 /// Told of memory that has been read (MakeRequest::release); may be empty.
 using Release = std::function<void(const void* data, std::size_t bytes)>;
 
-/// Tensors under the blueprint's names, contiguous, in `dtype` (float32 where stays_float32 says so, int64 where the
-/// blueprint does): views of the given ones where these are so already, else copies. Throws ModelMismatch, naming the
+/// Tensors under the blueprint's names, contiguous, in `dtype` (Undefined: the float type they came in; float32
+/// where stays_float32 says so, int64 where the blueprint does): views of the given ones where these are so already, else copies. Throws ModelMismatch, naming the
 /// first unexpected name, the missing ones or the wrong shape; NotFinite naming the tensor that holds NaN or infinity, or
 /// is too large for `dtype`.
 TensorMap take_weights(const Blueprint& blueprint, const TensorMap& weights, std::uint64_t seed, const RunContext& run,
