@@ -285,20 +285,20 @@ test('methods and constructors of the native classes refuse foreign objects', as
     }
   }
   t.is(
-    (await rejection(addon.mapping(cancel as unknown as NativeModel, ramp(1, 16), {}))).code,
+    (await rejection(addon.mapping(cancel as unknown as NativeModel, ramp(1, 16), {}, {}))).code,
     'ERR_STYLECLIP_ARGUMENT',
   );
-  t.is((await rejection(addon.mapping(t.context.models.clip, ramp(1, 16), {}))).code, 'ERR_STYLECLIP_MODEL_KIND');
+  t.is((await rejection(addon.mapping(t.context.models.clip, ramp(1, 16), {}, {}))).code, 'ERR_STYLECLIP_MODEL_KIND');
 });
 
 test('views are read at their own offset, and inputs are copied before a call returns', async (t) => {
   const { generator } = t.context.models;
   const z = ramp(2, 16);
-  const expected = await addon.mapping(generator, z, {});
+  const expected = await addon.mapping(generator, z, {}, {});
   const wide = new Float32Array(7 + 32 + 9).fill(1e6);
   wide.set(z.data, 7);
   const view = wide.subarray(7, 39);
-  const call = addon.mapping(generator, { data: view, shape: [2, 16] }, {});
+  const call = addon.mapping(generator, { data: view, shape: [2, 16] }, {}, {});
   view.fill(NaN);
   t.deepEqual(await call, expected);
 });
@@ -306,7 +306,7 @@ test('views are read at their own offset, and inputs are copied before a call re
 test('results are owned copies of the right type', async (t) => {
   const { generator } = t.context.models;
   const [w] = await addon.runMethod(generator, 'mapping', [ramp(2, 16)], {});
-  t.deepEqual(w, await addon.mapping(generator, ramp(2, 16), {}));
+  t.deepEqual(w, await addon.mapping(generator, ramp(2, 16), {}, {}));
   t.true(w!.data.buffer instanceof ArrayBuffer);
   t.is(w!.data.byteOffset, 0);
   const again = structuredClone(w!.data, { transfer: [w!.data.buffer as ArrayBuffer] });

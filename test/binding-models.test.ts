@@ -46,10 +46,10 @@ test.serial('close() runs after the calls made before it; later calls are refuse
   const model = await loadNativeModel(addon, t.context.generator, 'generator');
   t.false(model.closed);
   t.true(model.memoryBytes > 0);
-  const before = addon.mapping(model, ramp(1, 16), {});
+  const before = addon.mapping(model, ramp(1, 16), {}, {});
   const [first, second] = [model.close(), model.close()];
   t.true(model.closed);
-  t.is((await rejection(addon.mapping(model, ramp(1, 16), {}))).code, 'ERR_STYLECLIP_CLOSED');
+  t.is((await rejection(addon.mapping(model, ramp(1, 16), {}, {}))).code, 'ERR_STYLECLIP_CLOSED');
   t.deepEqual((await before).shape, [1, 16]);
   await Promise.all([first, second]);
   await model.close();

@@ -22,10 +22,12 @@ import { nativeError, runNative } from './signals.js';
 import { parseTokenizer } from './tokenizer/file.js';
 import type { ModelInfo, ModelOptions, RunOptions } from './types.js';
 
+const KINDS = ['generator', 'clip', 'identity', 'encoder', 'mapper', 'module'] as const;
+
 /** What an archive says of itself. */
 export interface ArchiveInfo {
   /** `'module'` is a TorchScript archive that this package did not write. */
-  readonly kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'module';
+  readonly kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'mapper' | 'module';
   /** Absolute path. */
   readonly file: string;
   readonly bytes: number;
@@ -40,7 +42,7 @@ export async function describeArchive(file: string | URL): Promise<ArchiveInfo> 
   await checkReadable(path);
   try {
     const { kind, description, bytes, sha256 } = await native().describe(path);
-    const known = checkOneOf(kind, `kind of ${path}`, ['generator', 'clip', 'identity', 'encoder', 'module']);
+    const known = checkOneOf(kind, `kind of ${path}`, KINDS);
     return { kind: known, file: path, bytes, sha256, description: parseJsonObject({ text: description }) ?? {} };
   } catch (e) {
     throw nativeError(e);
@@ -50,7 +52,7 @@ export async function describeArchive(file: string | URL): Promise<ArchiveInfo> 
 /** Options of {@link makeArchive}. */
 export interface MakeOptions extends RunOptions {
   /** Architecture. */
-  kind: 'stylegan2' | 'clip' | 'ir-se' | 'e4e';
+  kind: 'stylegan2' | 'clip' | 'ir-se' | 'e4e' | 'mapper';
   /** Its sizes: the names of docs/models.md in camel case (`imageSize`, …); what is left out has the paper's value. */
   config?: Readonly<Record<string, unknown>> | undefined;
   /** A .safetensors file with weights under the field's names. Default: random ones, as the papers say. */
@@ -83,7 +85,7 @@ export async function makeArchive(file: string | URL, options: MakeOptions): Pro
   const path = resolve(checkPath(file));
   const keys = ['signal', 'onProgress', 'kind', 'config', 'weights', 'seed', 'storageDtype', 'licence', 'tokenizer'];
   const o = checkOptions(options, keys, 'makeArchive');
-  const kind = checkOneOf(o.kind, 'kind', ['stylegan2', 'clip', 'ir-se', 'e4e']);
+  const kind = checkOneOf(o.kind, 'kind', ['stylegan2', 'clip', 'ir-se', 'e4e', 'mapper']);
   const sizes = Object.entries(checkOptions(o.config, Object.keys(o.config ?? {}), 'config'));
   const config = JSON.stringify(Object.fromEntries(sizes.map(([name, value]) => [snakeCase(name), value])));
   const weights = o.weights === undefined ? '' : resolve(checkPath(o.weights, 'weights'));

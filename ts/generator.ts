@@ -2,6 +2,7 @@
 
 import {
   checkBoolean,
+  checkFinite,
   checkInteger,
   checkNumber,
   checkNumbers,
@@ -21,6 +22,7 @@ import { checkMatch } from './model-match.js';
 import type { NativeModel, NativeSampleSettings, NativeTensor } from './native.js';
 import type {
   EditOptions,
+  Label,
   ModelInfo,
   ModelOptions,
   RenderOptions,
@@ -42,10 +44,13 @@ export interface GeneratorInfo extends ModelInfo {
   readonly zDim: number;
   /** Numbers of a w, and of each row of w_plus. */
   readonly wDim: number;
+  /** Numbers of a label; 0 when the generator is not conditional. */
+  readonly labelDim: number;
 }
 
 const RUN_KEYS = ['signal', 'onProgress'];
 const TRUNCATION_KEYS = ['truncationPsi', 'truncationCutoff'];
+const SAMPLE_KEYS = [...RUN_KEYS, ...TRUNCATION_KEYS, 'count', 'seed', 'space', 'first', 'label'];
 const RENDER_KEYS = [...RUN_KEYS, 'as', 'noise', 'batch', 'force'];
 /** StyleCLIP's own value, wherever it draws latents (global_directions/GetCode.py). */
 const TRUNCATION_PSI = 0.7;
@@ -72,6 +77,7 @@ export class Generator extends Model {
       imageSize: layers.at(-1)!.resolution,
       zDim: describedSize(info, 'z_width'),
       wDim: describedSize(info, 'style_width'),
+      labelDim: describedSize(info, 'label_width'),
     });
   }
 
@@ -99,23 +105,25 @@ export class Generator extends Model {
    * mapped from it and truncated; w_plus repeats w; s are the styles of w_plus. z is never truncated.
    */
   async sample(options: SampleOptions): Promise<Latents> {
-    const o = checkOptions(options, [...RUN_KEYS, ...TRUNCATION_KEYS, 'count', 'seed', 'space', 'first'], 'sample');
+    const o = checkOptions(options, SAMPLE_KEYS, 'sample');
     const count = checkInteger(o.count, 'count', 1, 1_000_000);
     const first = checkInteger(o.first ?? 0, 'first', 0);
     const space = checkOneOf(o.space ?? 'w_plus', 'space', SPACES);
     const settings = this.#sampleSettings(o, checkSeed(o.seed));
+    const labels = space === 'z' && o.label === undefined ? undefined : this.#labels(o.label);
     const result = await callModel(this, o, (addon, handle, run) =>
-      addon.sample(handle, { ...settings, count, first, space }, run),
+      addon.sample(handle, { ...settings, count, first, space, labels }, run),
     );
     return this.#latents(result, space);
   }
 
-  /** z [n, z] → w [n, w], not truncated. */
-  async mapping(z: LatentsLike, options?: RunOptions & { force?: boolean }): Promise<Latents> {
-    const o = checkOptions(options, [...RUN_KEYS, 'force'], 'mapping');
+  /** z [n, z] → w [n, w], not truncated. A conditional generator needs a `label`. */
+  async mapping(z: LatentsLike, options?: RunOptions & { force?: boolean; label?: Label }): Promise<Latents> {
+    const o = checkOptions(options, [...RUN_KEYS, 'force', 'label'], 'mapping');
     const input = this.#input(z, ['z'], o.force);
+    const labels = this.#labels(o.label);
     return this.#latents(
-      await callModel(this, o, (addon, handle, run) => addon.mapping(handle, tensor(input), run)),
+      await callModel(this, o, (addon, handle, run) => addon.mapping(handle, tensor(input), { labels }, run)),
       'w',
     );
   }
@@ -254,6 +262,30 @@ export class Generator extends Model {
       addon.edit(handle, tensor(s), delta, { alpha, batch, noise, as }, native),
     );
     return { images: this.#images(result.images), codes: this.#latents(result.s, 's') };
+  }
+
+  /** The label as the core takes it, [1, labelDim]; undefined for a generator that is not conditional. */
+  #labels(label: Label | undefined): NativeTensor<Float32Array> | undefined {
+    const { labelDim, file } = this.#info;
+    if (labelDim === 0) {
+      if (label !== undefined) fail('ARGUMENT', `${file} is not conditional`, 'Leave the label out.');
+      return undefined;
+    }
+    if (label === undefined) {
+      fail('ARGUMENT', `${file} is conditional: it needs a label`, `Pass { label: 0 } … { label: ${labelDim - 1} }.`);
+    }
+    const data = new Float32Array(labelDim);
+    if (typeof label === 'number') {
+      data[checkInteger(label, 'label', 0, labelDim - 1)] = 1;
+    } else {
+      const numbers = label instanceof Float32Array ? label : checkNumbers(label, 'label');
+      if (numbers.length !== labelDim) {
+        fail('SHAPE', `the label has ${numbers.length} numbers; ${file} needs ${labelDim}`, 'Pass one for each class.');
+      }
+      data.set(numbers);
+      checkFinite(data, 'label', [labelDim]);
+    }
+    return { data, shape: [1, labelDim] };
   }
 
   #render(o: RenderOptions): Render {

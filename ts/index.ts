@@ -27,13 +27,28 @@ export { Identity } from './identity.js';
 export type { IdentityInfo } from './identity.js';
 export { Images } from './images.js';
 export type { ContactSheetOptions, ImagesLike, ImageSource } from './images.js';
+export { importCheckpoint, inspectCheckpoint } from './importing.js';
+export type {
+  CheckpointInfo,
+  CheckpointKind,
+  CheckpointPart,
+  CheckpointSource,
+  ImportCheckpointOptions,
+  ImportedModel,
+} from './importing.js';
+export { readBoundary, readComponents } from './latent-directions.js';
+export type { LatentComponents, LatentDirection, LatentDirectionOptions } from './latent-directions.js';
 export { Latents } from './latents.js';
-export type { LatentsLike, LatentsMeta } from './latents.js';
+export type { LatentsLike, LatentsLoadOptions, LatentsMeta, MoveOptions } from './latents.js';
+export { Mapper } from './mapper.js';
+export type { MapOptions, MapperInfo } from './mapper.js';
 export { PRESETS } from './presets.js';
 export type { Preset, PresetName } from './presets.js';
 export { Relevance } from './relevance.js';
-export type { DirectionOptions, ImportOptions, RelevanceLike, RelevanceMeta } from './relevance.js';
+export type { DirectionOptions, ImportOptions, RelevanceLike, RelevanceMeta, RelevanceTarget } from './relevance.js';
 export { devices, versions } from './runtime.js';
+export { readStyleStatistics, writeStyleStatistics } from './styleclip-data.js';
+export type { ReadStatisticsOptions } from './styleclip-data.js';
 export { StyleClip } from './styleclip.js';
 export type { LoadOptions } from './styleclip.js';
 export { IMAGENET_TEMPLATES } from './templates.js';

@@ -13,10 +13,14 @@ import {
   shapeText,
   show,
 } from './check.js';
-import { checkInteger } from './check.js';
+import { checkInteger, checkNumber } from './check.js';
+import { readData } from './files/data.js';
 import { npyFloat32, readNpy, writeNpy } from './files/npy.js';
+import { readNpz } from './files/npz.js';
 import { readSafetensors, safetensorsFloat32, writeSafetensors } from './files/safetensors.js';
-import type { Space } from './types.js';
+import type { LatentDirection } from './latent-directions.js';
+import { latentsIn, npzLatents } from './latents-file.js';
+import type { Space, StyleLayout } from './types.js';
 
 /** The spaces, by name. */
 export const SPACES = ['z', 'w', 'w_plus', 's'] as const;
@@ -28,6 +32,20 @@ export interface LatentsMeta {
   /** Sha256 of the generator's archive; absent: fits any generator of the same shape. */
   readonly generatorSha256?: string;
   readonly [key: string]: unknown;
+}
+
+/** Options of {@link Latents.load}. */
+export interface LatentsLoadOptions {
+  /** Where the file does not tell. */
+  space?: Space | undefined;
+  /** Of the generator that an S file is for. */
+  layout?: Pick<StyleLayout, 'layers'> | undefined;
+}
+
+/** Options of {@link Latents.move}. */
+export interface MoveOptions {
+  /** Of w_plus: the first row that moves, and the one after the last. Default: all rows. */
+  rows?: readonly [number, number] | undefined;
 }
 
 /** What {@link Latents.from} takes back: latents after structured cloning, or anything of that form. */
@@ -141,15 +159,18 @@ export class Latents implements LatentsLike {
   }
 
   /**
-   * Reads `.safetensors` (written by {@link save}, or with one float tensor) or `.npy`.
+   * Reads `.safetensors` (written by {@link save}, or with one float tensor), `.npy`, `.npz`, or, by the importer, what
+   * `torch.save` and `pickle` wrote: e4e's `latents.pt`, StyleCLIP's `train_faces.pt` and `S`, lists and dictionaries of
+   * latents (the keys become `meta.names`), a tensor [n, 1, channels, 1, 1] a layer of S. Pickles are read as data: nothing
+   * of them is run.
    *
-   * @param options `space`: for files that do not name it: a `.npy` file of 3 dimensions is taken for w_plus, one of 2
-   *   needs it
+   * @param options `space`: for files that do not name it: 3 dimensions are taken for w_plus, 2 need it; `layout`: a
+   *   generator's, which the layers of an S file have to fit
    * @throws StyleClipError `FILE_NOT_FOUND`, `FILE_DAMAGED`, `FORMAT_UNKNOWN`, `SHAPE`, `NOT_FINITE`
    */
-  static async load(file: string | URL, options?: { space?: Space | undefined }): Promise<Latents> {
+  static async load(file: string | URL, options?: LatentsLoadOptions): Promise<Latents> {
     const path = checkPath(file);
-    const given = checkOptions(options, ['space'], 'Latents.load').space;
+    const { space: given, layout } = checkOptions(options, ['space', 'layout'], 'Latents.load');
     if (given !== undefined) checkOneOf(given, 'space', SPACES);
     if (/\.npy$/i.test(path)) {
       const array = await readNpy(path);
@@ -164,11 +185,12 @@ export class Latents implements LatentsLike {
       return Latents.from(npyFloat32(array), array.shape, space);
     }
     if (/\.safetensors$/i.test(path)) return Latents.#fromSafetensors(path, given);
-    return fail(
-      'FORMAT_UNKNOWN',
-      `${path} is neither .safetensors nor .npy`,
-      'Files of torch.save are converted in Python: numpy.save("latents.npy", torch.load("latents.pt").cpu().numpy()).',
-    );
+    const hints = { space: given, layout };
+    const read = /\.npz$/i.test(path)
+      ? npzLatents(await readNpz(path), path, hints)
+      : latentsIn(await readData(path), path, hints);
+    const { data, shape, space, names } = read;
+    return Latents.from(data, shape, space, names === undefined ? undefined : { names });
   }
 
   static async #fromSafetensors(path: string, given: Space | undefined): Promise<Latents> {
@@ -213,6 +235,38 @@ export class Latents implements LatentsLike {
         ...(Object.keys(rest).length === 0 ? {} : { meta: JSON.stringify(rest) }),
       },
     );
+  }
+
+  /**
+   * latent + strength · vector: a step along a direction of z or w (an InterFaceGAN boundary, a GANSpace component), of
+   * w_plus in some or all of its rows.
+   *
+   * @throws StyleClipError `SHAPE` for a direction of another length, `ARGUMENT` for one of another space
+   */
+  move(direction: LatentDirection, strength: number, options?: MoveOptions): Latents {
+    const o = checkOptions(options, ['rows'], 'move');
+    const by = checkNumber(strength, 'strength');
+    const { space, vector } = direction;
+    const rows = this.shape.length === 3 ? this.shape[1]! : 1;
+    const width = this.shape.at(-1)!;
+    if (space !== (this.space === 'w_plus' ? 'w' : this.space)) {
+      fail('ARGUMENT', `a direction of ${space} cannot move ${this.space} latents`, 'Use a direction of their space.');
+    }
+    if (vector.length !== width) {
+      fail('SHAPE', `the direction has ${vector.length} numbers, the latents ${width}`, 'Use one of this generator.');
+    }
+    if (o.rows !== undefined && this.space !== 'w_plus') {
+      fail('ARGUMENT', `${this.space} latents have no rows`, 'Leave `rows` out.');
+    }
+    const [from, to] = o.rows ?? [0, rows];
+    checkInteger(from, 'rows[0]', 0, rows - 1);
+    checkInteger(to, 'rows[1]', from + 1, rows);
+    const data = this.data.slice();
+    for (let i = 0; i < data.length; i++) {
+      const row = Math.floor(i / width) % rows;
+      if (row >= from && row < to) data[i]! += by * vector[i % width]!;
+    }
+    return Latents.from(data, this.shape, this.space, this.meta);
   }
 
   /** Number of latents. */

@@ -42,7 +42,7 @@ export interface NativeRun {
 
 /** A loaded model. Owned by the environment that loaded it. */
 export interface NativeModel {
-  readonly kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'module';
+  readonly kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'mapper' | 'module';
   /** The archive's styleclip.json. */
   readonly description: string;
   /** tokenizer.json of a clip archive, else ''. */
@@ -123,6 +123,39 @@ export interface NativeGlobalDirection {
   largest: number;
 }
 
+/** A checkpoint file, as every function that reads one tells of it. */
+export interface NativeSource {
+  /** 'torch zip', 'pickle', … */
+  container: string;
+  sha256: string;
+  bytes: number;
+}
+
+/** A model inside a checkpoint. */
+export interface NativePart {
+  kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'mapper';
+  /** 'rosinality', 'OpenAI CLIP (TorchScript)', … */
+  format: string;
+}
+
+/** A model that was found in a checkpoint, for writeModel: once. */
+export interface NativeFound extends NativeSource, NativePart {
+  /** The archive's configuration, JSON. */
+  config: string;
+  ignored: string[];
+  notes: string[];
+  others: NativePart[];
+  handle: unknown;
+}
+
+/** One value of a data file; `path` has the keys of dictionaries and the places in lists that lead to it. */
+export interface NativeLeaf {
+  path: string[];
+  tensor?: NativeTensor;
+  number?: number;
+  text?: string;
+}
+
 export interface NativeAddon {
   readonly versions: { styleclip: string; torch: string; builtTorch: string; napi: number };
 
@@ -143,7 +176,7 @@ export interface NativeAddon {
   describe(file: string): Promise<{ kind: string; description: string; bytes: number; sha256: string }>;
   make(
     request: {
-      kind: 'stylegan2' | 'clip' | 'ir-se' | 'e4e';
+      kind: 'stylegan2' | 'clip' | 'ir-se' | 'e4e' | 'mapper';
       config: string;
       /** A .safetensors file with weights under the field's names; '' draws random ones. */
       weights: string;
@@ -156,6 +189,31 @@ export interface NativeAddon {
     run: NativeRun,
   ): Promise<{ description: string; parameters: number; bytes: number; sha256: string }>;
 
+  /** What a checkpoint is; nothing of it is run. */
+  inspectCheckpoint(
+    file: string,
+    run: NativeRun,
+  ): Promise<NativeSource & { parts: NativePart[]; /** What it holds, in words. */ outline: string }>;
+  /** The first half of an import. '' for configPath and activation: not given. */
+  findModel(
+    file: string,
+    options: { kind: NativePart['kind'] | 'auto'; configPath: string; activation: string },
+    run: NativeRun,
+  ): Promise<NativeFound>;
+  /** The second half: writes the archive, atomically. Takes a found model's handle, once. */
+  writeModel(
+    handle: unknown,
+    options: {
+      storageDtype: 'source' | 'float32' | 'float16' | 'bfloat16';
+      licence: string;
+      tokenizer: string;
+      file: string;
+    },
+    run: NativeRun,
+  ): Promise<{ layers: number; parameters: number; bytes: number; sha256: string; description: string }>;
+  /** Numbers, texts and tensors of a data file, whatever its container. */
+  readData(file: string, run: NativeRun): Promise<NativeSource & { leaves: NativeLeaf[] }>;
+
   load(
     file: string,
     options: { kind: NativeModel['kind']; device: string; dtype: string; trust: boolean },
@@ -166,10 +224,21 @@ export interface NativeAddon {
   // Generator. z [n,z], w [n,w], w_plus [n,rows,w], s [n,total], all float32.
   sample(
     model: NativeModel,
-    options: NativeSampleSettings & { count: number; first: number; space: 'z' | 'w' | 'w_plus' | 's' },
+    options: NativeSampleSettings & {
+      count: number;
+      first: number;
+      space: 'z' | 'w' | 'w_plus' | 's';
+      /** [1 or count, label width], for a conditional generator. */
+      labels?: NativeTensor<Float32Array> | undefined;
+    },
     run: NativeRun,
   ): Promise<NativeTensor<Float32Array>>;
-  mapping(model: NativeModel, z: NativeTensor<Float32Array>, run: NativeRun): Promise<NativeTensor<Float32Array>>;
+  mapping(
+    model: NativeModel,
+    z: NativeTensor<Float32Array>,
+    options: { labels?: NativeTensor<Float32Array> | undefined },
+    run: NativeRun,
+  ): Promise<NativeTensor<Float32Array>>;
   truncate(
     model: NativeModel,
     w: NativeTensor<Float32Array>,
@@ -221,6 +290,14 @@ export interface NativeAddon {
   encode(
     model: NativeModel,
     images: NativeTensor<Uint8Array | Float32Array>,
+    run: NativeRun,
+  ): Promise<NativeTensor<Float32Array>>;
+
+  /** Mapper. latents + 0.1 · strength · M(latents): w_plus [n,rows,w] or s [n,total]. */
+  map(
+    model: NativeModel,
+    latents: NativeTensor<Float32Array>,
+    options: { strength: number },
     run: NativeRun,
   ): Promise<NativeTensor<Float32Array>>;
 

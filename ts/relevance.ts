@@ -21,7 +21,7 @@ import type { NativeDirectionOptions, NativeGlobalDirection } from './native.js'
 import { readRelevance, writeRelevance } from './relevance-file.js';
 import { native } from './runtime.js';
 import { nativeError } from './signals.js';
-import type { RunOptions, StyleLayer, StyleStatistics } from './types.js';
+import type { RunOptions, StyleLayer, StyleLayout, StyleStatistics } from './types.js';
 
 /** How a relevance was computed. */
 export interface RelevanceMeta {
@@ -95,9 +95,18 @@ export interface DirectionOptions {
   force?: boolean | undefined;
 }
 
+/** What {@link Relevance.importNpy} takes for a generator that is not loaded: its layout, and its sha256 if it is known. */
+export interface RelevanceTarget {
+  readonly layout: Pick<StyleLayout, 'layers'>;
+  readonly generatorSha256?: string | undefined;
+}
+
 /** Options of {@link Relevance.importNpy}. */
 export interface ImportOptions extends RunOptions {
-  /** Of the generator; default: computed from 100,000 latents. */
+  /**
+   * Of the generator; default: computed from 100,000 latents. Needed where only a layout is given; the released code's are
+   * in `S_mean_std` ({@link readStyleStatistics}).
+   */
   statistics?: StyleStatistics | undefined;
   /** Sha256 of the CLIP archive that it was made with, if known: directions are then checked against it. */
   clipSha256?: string | undefined;
@@ -337,13 +346,17 @@ export class Relevance implements RelevanceLike {
    * Reads an `fs3.npy` of another tool: [rows, dim] in any float type; rows beyond the file's end count as not swept (the
    * released sweep stops at 128 px: 5376 rows at 1024 px). Rows are brought to unit length.
    */
-  static async importNpy(file: string | URL, generator: Generator, options?: ImportOptions): Promise<Relevance> {
+  static async importNpy(
+    file: string | URL,
+    generator: Generator | RelevanceTarget,
+    options?: ImportOptions,
+  ): Promise<Relevance> {
     const path = checkPath(file);
     const given = checkOptions(options, ['statistics', 'clipSha256', 'signal', 'onProgress'], 'importNpy');
     const array = await readNpy(path);
-    const { layout, info } = generator;
+    const { layers } = generator.layout;
     const [n = 0, dim = 0] = array.shape;
-    const conv = layout.styleChannels.conv;
+    const conv = layers.reduce((sum, l) => sum + (l.toRgb ? 0 : l.channels), 0);
     if (array.shape.length !== 2 || n === 0 || dim === 0 || n > conv) {
       fail(
         'SHAPE',
@@ -360,9 +373,8 @@ export class Relevance implements RelevanceLike {
       counts[i] = length > 0 ? 1 : 0;
       if (length > 0) row.forEach((v, k) => (row[k] = v / length));
     }
-    const statistics =
-      given.statistics ?? (await generator.statistics({ signal: given.signal, onProgress: given.onProgress }));
-    const places = convPlaces(layout.layers);
+    const statistics = given.statistics ?? (await statisticsOf(generator, given));
+    const places = convPlaces(layers);
     return Relevance.from({
       rows,
       dim,
@@ -372,7 +384,7 @@ export class Relevance implements RelevanceLike {
       concentration: Float32Array.from(counts),
       mean: statistics.mean,
       sigma: statistics.sigma,
-      layers: layout.layers,
+      layers,
       meta: {
         method: 'imported',
         implementation: 'unknown',
@@ -387,7 +399,7 @@ export class Relevance implements RelevanceLike {
         truncationPsi: statistics.truncationPsi,
         truncationCutoff: statistics.truncationCutoff,
         statisticsSamples: statistics.samples,
-        generatorSha256: info.sha256,
+        generatorSha256: 'info' in generator ? generator.info.sha256 : (generator.generatorSha256 ?? ''),
         clipSha256: given.clipSha256 ?? '',
         rendered: 0,
         seconds: 0,
@@ -407,6 +419,18 @@ const DIRECTION_KEYS = [
   'not',
   'force',
 ];
+
+/** Of a loaded generator; a layout alone has none. */
+async function statisticsOf(generator: Generator | RelevanceTarget, run: RunOptions): Promise<StyleStatistics> {
+  if ('statistics' in generator) {
+    return generator.statistics({ signal: run.signal, onProgress: run.onProgress });
+  }
+  return fail(
+    'ARGUMENT',
+    'a layout alone has no statistics',
+    'Pass { statistics: await readStyleStatistics("S_mean_std", layout) }, or a loaded generator.',
+  );
+}
 
 /** For every flat style channel its place among the conv channels, -1 for toRGB. */
 function convPlaces(layers: readonly StyleLayer[]): Int32Array {

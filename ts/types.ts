@@ -129,6 +129,12 @@ export interface TruncationOptions {
   truncationCutoff?: number | undefined;
 }
 
+/**
+ * What a conditional generator draws (`info.labelDim` > 0): the number of a class, from 0, or the label itself, `labelDim`
+ * numbers, for mixtures and labels that are no classes.
+ */
+export type Label = number | readonly number[] | Float32Array;
+
 /** Options of {@link Generator.sample}. */
 export interface SampleOptions extends TruncationOptions, RunOptions {
   /** How many, at least 1. */
@@ -139,6 +145,8 @@ export interface SampleOptions extends TruncationOptions, RunOptions {
   space?: Space | undefined;
   /** Index of the first sample: sample i depends on (seed, i) alone, so ranges can be drawn apart. Default 0. */
   first?: number | undefined;
+  /** Of a conditional generator, which needs one: see {@link Label}. */
+  label?: Label | undefined;
 }
 
 /** How pictures are rendered. */

@@ -9,6 +9,7 @@ import { directionCommand } from './commands/direction.js';
 import { doctorCommand } from './commands/doctor.js';
 import { editCommand } from './commands/edit.js';
 import { generateCommand } from './commands/generate.js';
+import { importCommand } from './commands/import.js';
 import { infoCommand } from './commands/info.js';
 import { makeCommand } from './commands/make.js';
 import { runCommand } from './commands/run.js';
@@ -46,6 +47,7 @@ const COMMANDS = [
   setupCommand,
   doctorCommand,
   makeCommand,
+  importCommand,
   infoCommand,
   runCommand,
   generateCommand,

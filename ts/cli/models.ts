@@ -3,6 +3,7 @@
  * `--encoder` name single archives instead. A command loads only what it needs.
  */
 import { Clip } from '../clip.js';
+import { Encoder } from '../encoder.js';
 import { StyleClipError } from '../errors.js';
 import { Generator } from '../generator.js';
 import { filesIn, modelFolder, StyleClip } from '../styleclip.js';
@@ -41,6 +42,12 @@ async function fileOf(session: Session, kind: Kind): Promise<string> {
 /** The generator alone. */
 export async function loadGenerator(session: Session): Promise<Generator> {
   return Generator.load(await fileOf(session, 'generator'), modelOptions(session));
+}
+
+/** The encoder alone, where there is one. */
+export async function loadEncoder(session: Session): Promise<Encoder | undefined> {
+  const files = singleFiles(session) ?? (await filesIn(modelFolder(session.flags.model)));
+  return files.encoder === undefined ? undefined : Encoder.load(files.encoder, modelOptions(session));
 }
 
 /** The CLIP model alone. */

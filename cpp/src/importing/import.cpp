@@ -16,6 +16,12 @@ constexpr std::array kKinds = {"generator", "clip", "identity", "encoder", "mapp
 
 std::string article(const std::string& kind) { return (kind == "identity" || kind == "encoder" ? "an " : "a ") + kind; }
 
+// One part a kind: a second format of the same kind is another way to read the same weights.
+void add(std::vector<Part>& parts, const Importer& importer) {
+  const auto same = [&importer](const Part& part) { return part.kind == importer.kind; };
+  if (std::none_of(parts.begin(), parts.end(), same)) parts.push_back({importer.kind, importer.format});
+}
+
 // A look at a file must not fail because the file is unlike what the importer expects.
 bool recognised(const Importer& importer, const Checkpoint& file) {
   try {
@@ -77,7 +83,7 @@ std::vector<Importer> importers() {
 std::vector<Part> parts_of(const Checkpoint& file) {
   std::vector<Part> parts;
   for (const Importer& importer : importers()) {
-    if (recognised(importer, file)) parts.push_back({importer.kind, importer.format});
+    if (recognised(importer, file)) add(parts, importer);
   }
   return parts;
 }
@@ -115,11 +121,10 @@ std::unique_ptr<Found> find_model(const std::string& path, const std::string& ki
   const std::vector<Importer> all = importers();
   for (const Importer& importer : all) {
     if (!recognised(importer, file)) continue;
-    const bool wanted = chosen == nullptr && (kind == "auto" || kind == importer.kind);
-    if (wanted) {
+    if (chosen == nullptr && (kind == "auto" || kind == importer.kind)) {
       chosen = &importer;
-    } else {
-      others.push_back({importer.kind, importer.format});
+    } else if (chosen == nullptr || std::string_view(chosen->kind) != importer.kind) {
+      add(others, importer);
     }
   }
   if (chosen == nullptr) refuse(file, kind, others);

@@ -24,11 +24,13 @@ export interface DirectionFlags extends CommonFlags {
   not?: string[];
 }
 
-/** Adds the options that name a direction. */
-export function addDirectionOptions(command: Command): Command {
+/** Adds the options that name a direction; `texts` says whether both texts have to be there. */
+export function addDirectionOptions(command: Command, texts: 'required' | 'optional' = 'required'): Command {
+  const text = (flags: string, what: string): Option =>
+    new Option(flags, what).makeOptionMandatory(texts === 'required');
   return command
-    .requiredOption('--target <text>', 'what the picture should become, for example "a cute cat"')
-    .requiredOption('--neutral <text>', 'what it is now, as plainly as possible, for example "a cat"')
+    .addOption(text('--target <text>', 'what the picture should become, for example "a cute cat"'))
+    .addOption(text('--neutral <text>', 'what it is now, as plainly as possible, for example "a cat"'))
     .option('--relevance <file>', "relevance of the channels, written by `sweep` (default: the model's own)")
     .addOption(
       new Option('--beta <threshold>', 'keep channels of this relevance and more: 0 to 1, or auto (the default)')

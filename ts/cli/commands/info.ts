@@ -4,7 +4,9 @@
  */
 import type { Command } from 'commander';
 import { describeArchive } from '../../archive.js';
+import { StyleClipError } from '../../errors.js';
 import { Generator } from '../../generator.js';
+import { inspectCheckpoint, type CheckpointInfo } from '../../importing.js';
 import { textTable } from '../../report/table.js';
 import type { StyleLayout } from '../../types.js';
 import { modelOptions } from '../models.js';
@@ -34,7 +36,9 @@ function oneLine(value: unknown): string {
 
 async function info(session: Session, given: string, flags: Flags): Promise<Outcome> {
   const file = await session.input.file(given);
-  const { kind, bytes, sha256, description } = await describeArchive(file);
+  const archive = await describeArchive(file).catch(async (e: unknown) => notAnArchive(session, file, e));
+  if (!('description' in archive)) return checkpoint(archive, given);
+  const { kind, bytes, sha256, description } = archive;
   const facts: Record<string, unknown> = { kind, ...description, file: given, bytes, sha256 };
   const text = Object.entries(facts).map(([name, value]) => `${name.padEnd(20)} ${oneLine(value)}`);
   const layout = flags.layout === true ? await styleLayout(session, file) : undefined;
@@ -45,6 +49,29 @@ async function info(session: Session, given: string, flags: Flags): Promise<Outc
     text.push(`${conv} conv + ${torgb} toRGB = ${total} style channels`);
   }
   return { text, result: { ...facts, ...(layout === undefined ? {} : { layout }) } };
+}
+
+/** What a file is that is no archive: a checkpoint, if it can be read as one; else the first error counts. */
+async function notAnArchive(session: Session, file: string, error: unknown): Promise<CheckpointInfo> {
+  if (!StyleClipError.is(error) || error.code !== 'ERR_STYLECLIP_FORMAT_UNKNOWN') throw error;
+  return inspectCheckpoint(file, session.run);
+}
+
+function checkpoint(found: CheckpointInfo, given: string): Outcome {
+  const { parts, outline, container, bytes, sha256 } = found;
+  const facts = { kind: 'checkpoint', container, parts, outline, file: given, bytes, sha256 };
+  const text = [
+    `${'kind'.padEnd(20)} checkpoint, no archive yet`,
+    ...Object.entries({ container, outline, file: given, bytes, sha256 }).map(
+      ([name, value]) => `${name.padEnd(20)} ${value}`,
+    ),
+    ...parts.map(
+      ({ kind, format }) =>
+        `${'holds'.padEnd(20)} ${kind} (${format}): styleclip import ${kind} ${given} --out ${kind}.pt`,
+    ),
+    ...(parts.length === 0 ? ['No model of a format that is known.'] : []),
+  ];
+  return { text, result: facts };
 }
 
 async function styleLayout(session: Session, file: string): Promise<StyleLayout> {

@@ -12,7 +12,7 @@ import type { Session, Start } from '../session.js';
 import type { CommonFlags } from '../settings.js';
 import { targetFile } from '../target.js';
 
-const KINDS = ['stylegan2', 'clip', 'ir-se', 'e4e'] as const;
+const KINDS = ['stylegan2', 'clip', 'ir-se', 'e4e', 'mapper'] as const;
 type Kind = (typeof KINDS)[number];
 
 interface Flags extends CommonFlags {
@@ -31,9 +31,9 @@ interface Flags extends CommonFlags {
 /** What the flags are called in a configuration, and which kinds have it (docs/models.md). */
 const FIELDS: readonly { flag: 'size' | 'channels' | 'styleWidth' | 'arch'; field: string; kinds: readonly Kind[] }[] =
   [
-    { flag: 'size', field: 'image_size', kinds: KINDS },
-    { flag: 'channels', field: 'channels', kinds: ['stylegan2', 'ir-se', 'e4e'] },
-    { flag: 'styleWidth', field: 'style_width', kinds: ['stylegan2', 'e4e'] },
+    { flag: 'size', field: 'image_size', kinds: ['stylegan2', 'clip', 'ir-se', 'e4e'] },
+    { flag: 'channels', field: 'channels', kinds: ['stylegan2', 'ir-se', 'e4e', 'mapper'] },
+    { flag: 'styleWidth', field: 'style_width', kinds: ['stylegan2', 'e4e', 'mapper'] },
     { flag: 'arch', field: 'preset', kinds: ['clip'] },
   ];
 
