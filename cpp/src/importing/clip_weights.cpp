@@ -77,6 +77,7 @@ nlohmann::json sizes_of(const Shapes& shapes) {
     config["vision"] = "resnet";
     config["vision_width"] = shapes.size("visual.conv3.weight", 4, 0);
     for (const std::string stage : {"1", "2", "3", "4"}) {
+      shapes.size("visual.layer" + stage + ".0.conv1.weight", 4, 0);
       config["vision_layers"].push_back(shapes.count("visual.layer" + stage + "."));
     }
     // Stem and stages halve the picture five times.

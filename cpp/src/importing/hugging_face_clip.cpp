@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "importing/clip_weights.h"
+#include "importing/conversion.h"
 #include "styleclip/error.h"
 
 namespace styleclip::importing {
@@ -167,8 +168,9 @@ Imported import_model(const Checkpoint& file, const ImportOptions& options) {
       }
     }
   }
-  imported.weights = names.finish();
-  imported.config = clip_config(imported.weights, description, options, "quickgelu", imported.notes);
+  TensorMap ours = names.finish();
+  imported.config = clip_config(ours, description, options, "quickgelu", imported.notes);
+  take_tensors(imported, std::move(ours), [](const std::string& name) { return Source{.name = name}; });
   return imported;
 }
 

@@ -3,8 +3,10 @@
 // names but mostly the exact GELU. A file does not tell its activation: a configuration does, or the user, or else it is
 // assumed and said.
 #include <array>
+#include <utility>
 
 #include "importing/clip_weights.h"
+#include "importing/conversion.h"
 #include "styleclip/error.h"
 
 namespace styleclip::importing {
@@ -89,11 +91,11 @@ Imported import_names(const Checkpoint& file, const ImportOptions& options, bool
     if (found.tensors.erase(name) > 0) imported.ignored.emplace_back(name);
   }
   use_plain_names(found.tensors);
-  imported.weights = std::move(found.tensors);
   std::vector<std::string> assumed;
-  imported.config = clip_config(imported.weights, description, options, open_clip ? "gelu" : "quickgelu", assumed);
+  imported.config = clip_config(found.tensors, description, options, open_clip ? "gelu" : "quickgelu", assumed);
   // All archives that OpenAI published have QuickGELU.
   if (!script) imported.notes.insert(imported.notes.end(), assumed.begin(), assumed.end());
+  take_tensors(imported, std::move(found.tensors), [](const std::string& name) { return Source{.name = name}; });
   return imported;
 }
 
