@@ -6,14 +6,17 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import anyTest, { type TestFn } from 'ava';
 import type { NativeAddon, NativeModel } from '../dist/native.js';
 import { type NativeError, rejection, testAddon } from './helpers/addon.js';
 import { loadNativeModel, makeNative, type NativeKind, ramp, tensor } from './helpers/native-models.js';
 
-const KINDS: readonly NativeKind[] = ['generator', 'clip', 'identity', 'encoder'];
+const KINDS: readonly NativeKind[] = ['generator', 'clip', 'identity', 'encoder', 'mapper'];
 const test = anyTest as TestFn<{ folder: string; models: Record<NativeKind, NativeModel> }>;
 const addon = testAddon();
+/** A checkpoint that torch.save wrote: rosinality's, 1.8 thousand weights. */
+const CHECKPOINT = fileURLToPath(new URL('../test/data/import/rosinality.pt', import.meta.url));
 
 test.before(async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'styleclip-binding-'));
@@ -35,7 +38,7 @@ function validCalls(
   folder: string,
   models: Record<NativeKind, NativeModel>,
 ): Partial<Record<keyof NativeAddon, unknown[]>> {
-  const { generator, clip, identity, encoder } = models;
+  const { generator, clip, identity, encoder, mapper } = models;
   const { total } = generator.layout!;
   const run = { cancel: addon.createCancel(), onProgress: () => undefined };
   const sampling = { seed: 1n, truncationPsi: 0.7, truncationCutoff: -1 };
@@ -67,10 +70,13 @@ function validCalls(
       },
       run,
     ],
+    inspectCheckpoint: [CHECKPOINT, run],
+    findModel: [CHECKPOINT, { kind: 'auto', configPath: '', activation: '' }, run],
+    readData: [CHECKPOINT, run],
     load: [generator.file, { kind: 'generator', device: 'cpu', dtype: 'float32', trust: false }, run],
     runMethod: [generator, 'mapping', [ramp(2, 16)], run],
-    sample: [generator, { ...sampling, count: 2, first: 0, space: 's' }, run],
-    mapping: [generator, ramp(2, 16), run],
+    sample: [generator, { ...sampling, count: 2, first: 0, space: 's', labels: undefined }, run],
+    mapping: [generator, ramp(2, 16), { labels: undefined }, run],
     truncate: [generator, ramp(2, 16), { truncationPsi: 0.5, truncationCutoff: 2 }, run],
     styles: [generator, ramp(1, generator.layout!.rows, 16), run],
     synthesize: [generator, ramp(2, total), { noise: 'const', noiseSeed: 0n, batch: 1, as: 'uint8' }, run],
@@ -87,6 +93,7 @@ function validCalls(
     textDirection: [clip, tokens(3), tokens(5), run],
     embed: [identity, pictures, run],
     encode: [encoder, pictures, run],
+    map: [mapper, ramp(2, 6, 16), { strength: 1 }, run],
     sweep: [
       generator,
       clip,
@@ -244,7 +251,9 @@ function* mutations(
   }
 }
 
-const NAMES = Object.keys(addon).filter((name) => !['versions', 'drain', 'testJob', 'testFailure'].includes(name));
+/** `writeModel` takes what `findModel` found, once: a test of its own. */
+const APART = ['versions', 'drain', 'writeModel', 'testJob', 'testFailure'];
+const NAMES = Object.keys(addon).filter((name) => !APART.includes(name));
 
 test('the table below covers the whole interface', (t) => {
   t.deepEqual(Object.keys(validCalls(t.context.folder, t.context.models)).sort(), [...NAMES].sort());
@@ -268,6 +277,27 @@ for (const name of NAMES as (keyof NativeAddon)[]) {
     t.log(`${tried} calls`);
   });
 }
+
+test.serial('wrong arguments: writeModel', async (t) => {
+  const { folder } = t.context;
+  const call = addon.writeModel as Loose;
+  const options = { storageDtype: 'source', licence: 'unknown', tokenizer: '', file: join(folder, 'written.pt') };
+  const find = async (): Promise<unknown> =>
+    (await addon.findModel(CHECKPOINT, { kind: 'auto', configPath: '', activation: '' }, {})).handle;
+  const handle = await find();
+  await t.notThrowsAsync(async () => call(handle, options, {}), 'the valid call');
+  t.is((await rejection(call(handle, options, {}) as Promise<unknown>)).code, 'ERR_STYLECLIP_ARGUMENT', 'used twice');
+  const complaints: string[] = [];
+  for (const [what, args] of mutations([await find(), options, {}], t.context)) {
+    // A handle that a call took is not to hide what is wrong with the next call's options.
+    const found = await complaint(
+      call,
+      args.length > 0 && what.includes('argument 1') ? [await find(), ...args.slice(1)] : args,
+    );
+    if (found !== undefined) complaints.push(`${what}: ${found}`);
+  }
+  t.deepEqual(complaints, []);
+});
 
 test('methods and constructors of the native classes refuse foreign objects', async (t) => {
   const { generator } = t.context.models;

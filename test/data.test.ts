@@ -86,7 +86,7 @@ test('Latents: saved and loaded', async (t) => {
   await writeNpy(inFolder('one.npy'), numbers(36), [18, 2]);
   await t.throwsAsync(Latents.load(inFolder('one.npy'), { space: 'w_plus' }), error('SHAPE'));
   await t.throwsAsync(s.save(inFolder('s.pt')), error('FORMAT_UNKNOWN'));
-  await t.throwsAsync(Latents.load(inFolder('latents.pt')), error('FORMAT_UNKNOWN'));
+  await t.throwsAsync(Latents.load(inFolder('latents.pt')), error('FILE_NOT_FOUND'));
   await t.throwsAsync(Latents.load(inFolder('none.npy')), error('FILE_NOT_FOUND'));
   await writeFile(inFolder('bad.safetensors'), 'not a tensor');
   await t.throwsAsync(Latents.load(inFolder('bad.safetensors')), error('FILE_DAMAGED'));

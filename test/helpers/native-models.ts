@@ -42,6 +42,7 @@ export const CONFIGS = {
     kind: 'e4e',
     config: { image_size: 32, rows: 6, style_width: 16, blocks: [1, 1, 1, 1], channels: [8, 8, 8, 8], reduction: 4 },
   },
+  mapper: { kind: 'mapper', config: { space: 'w_plus', rows: 6, style_width: 16, levels: ['all'] } },
 } as const;
 
 export type NativeKind = keyof typeof CONFIGS;
