@@ -54,7 +54,7 @@ Mapping::Mapping(std::string path) : path_(std::move(path)) {
   ::madvise(data, size_, MADV_SEQUENTIAL);  // advice only: a failure costs speed
   const std::size_t size = size_;
   bytes_ = {static_cast<const std::uint8_t*>(data), size,
-            std::shared_ptr<const void>(data, [size](const void* at) { ::munmap(const_cast<void*>(at), size); })};
+            std::shared_ptr<const void>(data, [size](const void* at) { ::munmap(const_cast<void*>(at), size); }), true};
 }
 
 Mapping::~Mapping() {
@@ -80,13 +80,15 @@ void Mapping::stream(
 }
 
 void Mapping::release(const void* data, std::size_t bytes) const noexcept {
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto start = reinterpret_cast<std::uintptr_t>(bytes_.data), end = start + size_;
   const auto from = reinterpret_cast<std::uintptr_t>(data);
-  if (from < start || from > end || bytes > end - from) return;
-  // Whole pages only, but for the last one of the file, which is the file's alone.
-  const std::uintptr_t first = (from + page - 1) / page * page;
-  const std::uintptr_t last = from + bytes == end ? (end + page - 1) / page * page : (from + bytes) / page * page;
+  if (from >= start && from <= end && bytes <= end - from) release_pages(data, bytes);
+}
+
+void release_pages(const void* data, std::size_t bytes) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto from = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t first = (from + page - 1) / page * page, last = (from + bytes) / page * page;
   if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 

@@ -36,4 +36,7 @@ class Mapping {
   Slice bytes_;
 };
 
+/// Gives the whole pages of a part of a mapped file (Slice::mapped) back to the system; reading them maps them again.
+void release_pages(const void* data, std::size_t bytes) noexcept;
+
 }  // namespace styleclip::checkpoint

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "checkpoint/mapping.h"
 #include "styleclip/error.h"
 
 namespace styleclip::checkpoint {
@@ -58,6 +59,7 @@ c10::Storage NumberStore::storage() {
   } else {
     c10::Storage owned = owned_storage(size_);
     std::memcpy(owned.mutable_data(), bytes_.data, size_);
+    if (bytes_.mapped) release_pages(bytes_.data, size_);  // else a large file would be in memory twice
     made_ = std::move(owned);
   }
   if (swap_ > 1) swap_bytes(static_cast<std::uint8_t*>(made_.mutable_data()), size_, swap_);

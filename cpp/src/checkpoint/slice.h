@@ -26,12 +26,13 @@ struct Slice {
   const std::uint8_t* data = nullptr;
   std::size_t size = 0;
   std::shared_ptr<const void> owner;  // keeps `data` alive
+  bool mapped = false;                // `data` is a part of the mapped file
 
   std::string_view text() const { return {reinterpret_cast<const char*>(data), size}; }
   /// `bytes` bytes from `at`; throws Flaw when they are not all there.
   Slice part(std::uint64_t at, std::uint64_t bytes) const {
     if (at > size || bytes > size - at) damaged("it ends too early");
-    return {data + at, static_cast<std::size_t>(bytes), owner};
+    return {data + at, static_cast<std::size_t>(bytes), owner, mapped};
   }
   Slice from(std::uint64_t at) const { return part(at, at > size ? 0 : size - at); }
 };
