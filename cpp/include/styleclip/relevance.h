@@ -66,7 +66,12 @@ struct RelevanceRows {
 RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                               const SweepOptions& options, const RunContext& run);
 
-/// Names of the methods compiled in: "reference".
+/// The fast exact method: the same numbers up to the rounding of another order of sums. Argument for a generator that is
+/// not StyleGAN2 under rosinality's names, or has an inseparable up-sampling filter. Otherwise as sweep_reference.
+RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                          const SweepOptions& options, const RunContext& run);
+
+/// Names of the methods compiled in: "reference", "exact".
 std::vector<std::string> sweep_methods();
 /// The sweep by the method of that name; Argument for one that does not exist, naming those that do.
 RelevanceRows sweep(const std::string& method, Generator& generator, Clip& clip, const StyleStatistics& statistics,

@@ -20,7 +20,7 @@ constexpr std::int64_t kBlock = 256;
 
 at::Tensor sample_styles(Generator& generator, std::int64_t count, std::int64_t first, const SampleSettings& settings) {
   const at::Tensor z = generator.sample_z(count, settings.seed, first);
-  const at::Tensor w = generator.mapping(z);
+  const at::Tensor w = generator.mapping(z, generator.sample_labels(count, first));
   return generator.styles(generator.truncate(w, settings.truncation_psi, settings.truncation_cutoff));
 }
 

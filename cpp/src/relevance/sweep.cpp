@@ -15,7 +15,7 @@ struct Method {
   const char* name;
   SweepFunction run;
 };
-constexpr std::array kMethods = {Method{"reference", &sweep_reference}};
+constexpr std::array kMethods = {Method{"reference", &sweep_reference}, Method{"exact", &sweep_exact}};
 
 }  // namespace
 
