@@ -71,6 +71,24 @@ TEST_CASE("encoders: e4e and pSp have the same tensors and give other codes") {
   }
 }
 
+TEST_CASE("encoders: cars are less high than wide; a missing average comes from the decoder") {
+  const Imported imported = import(encoder_importers(), "e4e-cars.pt");
+  CHECK(imported.config["image_height"] == 24);
+  CHECK(imported.config["image_size"] == 32);
+  CHECK(imported.notes.size() == 1);
+  const Weights wanted = expected("e4e-cars");
+  const auto encoder = load<styleclip::Encoder>(imported);
+  CHECK(encoder->image_height() == 24);
+  const at::Tensor codes = encoder->encode(wanted.at("images"));
+  const at::Tensor average = imported.weights.at("latent_avg");
+  CHECK(distance(codes - average, wanted.at("offsets")) < kParity);
+  // Two means over samples of one distribution, 4096 and 65536: w has a standard deviation below 1.
+  CHECK((average - wanted.at("mean")).abs().max().item<double>() < 5 / 64.0);
+  CHECK(wanted.at("mean").abs().max().item<double>() > 10 / 64.0);
+  // Other sizes are pooled to the network's.
+  CHECK(encoder->encode(at::ones({1, 3, 48, 64})).sizes() == at::IntArrayRef({1, 2, 5}));
+}
+
 TEST_CASE("encoders: what cannot be imported is named") {
   const styleclip::Error restyle = refusal(encoder_importers(), "restyle.pt");
   CHECK(restyle.code() == ErrorCode::ModelMismatch);

@@ -116,6 +116,9 @@ class Generator : public Model {
   at::Tensor sample_z(std::int64_t count, std::uint64_t seed, std::int64_t first = 0) const;
   /// Length of a label; 0 where the generator is not conditional.
   std::int64_t label_dim() const;
+  /// Labels of the same samples, for sweeps and statistics over all classes: the classes in turn, one-hot, by number of the
+  /// sample. Undefined where the generator is not conditional.
+  at::Tensor sample_labels(std::int64_t count, std::int64_t first = 0) const;
   /// [n, z_dim] -> w [n, w_dim]. Throws Argument when the generator is conditional.
   at::Tensor mapping(const at::Tensor& z);
   /// The same with labels [n, label_dim], one-hot in training; undefined for a generator that is not conditional.
@@ -184,7 +187,9 @@ class Encoder : public Model {
  public:
   static std::shared_ptr<Encoder> load(const std::string& path, const LoadOptions& options);
   ~Encoder() override;
+  /// Width of its pictures, and their height, which is smaller for e4e's cars.
   std::int64_t image_size() const;
+  std::int64_t image_height() const;
   /// Images [-1, 1] -> w_plus [n, rows, w_dim] (latent average added when the archive has one).
   at::Tensor encode(const at::Tensor& images);
 

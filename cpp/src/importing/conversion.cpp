@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -137,6 +138,11 @@ void take_tensors(Imported& imported, TensorMap tensors, const std::function<Sou
   }
   for (const auto& [name, tensor] : tensors) unexpected.push_back(name);
   check_complete(imported, unexpected, missing);
+}
+
+double checked_clamp(double clamp) {
+  if (!std::isfinite(clamp) || clamp <= 0) refuse("'conv_clamp' is no positive number.", "The file is damaged.");
+  return clamp;
 }
 
 at::Tensor up_kernel(const at::Tensor& filter, const std::string& name) {

@@ -49,6 +49,9 @@ struct Source {
 /// says where each comes from. Throws ModelMismatch naming what is unexpected, missing or of a wrong shape.
 void take_tensors(Imported& imported, TensorMap tensors, const std::function<Source(const std::string& name)>& source);
 
+/// A conv_clamp that is a positive number; JSON could not hold another. Throws ModelMismatch.
+double checked_clamp(double clamp);
+
 /// NVIDIA's FIR filter as a kernel of four by four taps with a gain of 4: [t, t] normalised, or [t] still to be squared
 /// and normalised; t of 1 to 4, shorter ones padded so that pictures keep their place. Throws ModelMismatch naming `name`.
 at::Tensor up_kernel(const at::Tensor& filter, const std::string& name);

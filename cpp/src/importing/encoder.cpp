@@ -1,9 +1,8 @@
 // e4e and pSp encoders out of their training checkpoints: {state_dict: encoder.* and decoder.*, latent_avg, opts}. Both
 // have the same tensors; opts say whether the heads give rows (pSp) or a row and offsets from it (e4e).
-#include <ATen/ops/zeros.h>
-
 #include "importing/conversion.h"
 #include "importing/ir_se_sizes.h"
+#include "importing/mean_of_w.h"
 
 namespace styleclip::importing {
 namespace {
@@ -48,17 +47,21 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
   imported.config["rows"] = rows;
   imported.config["style_width"] = size_of(tensors, "styles.0.linear.weight", 0);
   // The first head reads size / 16 pixels and halves them down to one.
-  imported.config["image_size"] = std::int64_t{16} << std::min<std::int64_t>(convolutions, 16);
+  const std::int64_t size = std::int64_t{16} << std::min<std::int64_t>(convolutions, 16);
+  imported.config["image_size"] = size;
+  // e4e's cars are 192 pixels high and 256 wide (configs/transforms_config.py).
+  const bool cars = opts != nullptr && text_field(*opts, "dataset_type").value_or("").starts_with("cars");
+  if (cars) imported.config["image_height"] = size / 4 * 3;
 
   const Value* average = find_any(root, {"latent_avg"});
   const bool has_average = average != nullptr && average->is(Value::Kind::Tensor);
   const bool uses_average = opts == nullptr || number_field(*opts, "start_from_latent_avg").value_or(1) != 0;
-  if (uses_average && !has_average) {
-    refuse("The encoder adds the mean of w ('opts.start_from_latent_avg'), but the checkpoint has no 'latent_avg'.",
-           "Add it: torch.load, set checkpoint['latent_avg'], torch.save.");
-  }
-  if (uses_average) {
+  if (uses_average && has_average) {
     imported.weights["latent_avg"] = average->tensor();
+  } else if (uses_average) {
+    imported.weights["latent_avg"] = mean_of_w(with_prefix(state_dict(*dict), "decoder."));
+    imported.notes.emplace_back("The file has no latent_avg: the mean of w over " + std::to_string(kMeanSamples) +
+                                " samples of its decoder was computed.");
   } else if (has_average) {
     imported.ignored.emplace_back("latent_avg");
   }

@@ -20,6 +20,7 @@ nlohmann::json trunk_sizes(const TensorMap& tensors) {
     const std::string name = "body." + std::to_string(i) + ".res_layer.3.weight";
     if (!tensors.contains(name)) break;
     const std::int64_t width = size_of(tensors, name, 0);
+    if (width < 1) refuse("'" + name + "' is empty.", "Give a whole checkpoint.");
     if (channels.empty() || channels.back() != width) {
       channels.push_back(width);
       blocks.push_back(0);

@@ -13,7 +13,8 @@ namespace {
 
 constexpr const char* kFormat = "NVIDIA StyleGAN2 (TensorFlow pickle)";
 constexpr const char* kNetwork = "tflib.network.Network";
-constexpr int kDeepest = 8;  // of components in components; a generator has 2
+constexpr int kDeepest = 8;          // of components in components; a generator has 2
+constexpr std::size_t kMost = 1000;  // components; a generator has 3. A file may name one many times.
 
 bool is_network(const Value& value) {
   return value.is(Value::Kind::Object) && value.class_name().ends_with(kNetwork) && value.find("variables") != nullptr;
@@ -31,8 +32,11 @@ const Value* find_generator(const Value& root) {
 bool recognises(const Checkpoint& file) { return find_generator(file.root()) != nullptr; }
 
 // Variables under "component/name".
-void collect(const Value& network, const std::string& prefix, TensorMap& tensors, int depth) {
-  if (depth > kDeepest) refuse("Components are nested too deeply at '" + prefix + "'.", "The file is no generator.");
+void collect(const Value& network, const std::string& prefix, TensorMap& tensors, int depth, std::size_t& visited) {
+  if (depth > kDeepest || ++visited > kMost) {
+    refuse("There are too many components, or they are nested too deeply, at '" + prefix + "'.",
+           "The file is no generator.");
+  }
   const Value* variables = find_any(network, {"variables"});
   if (variables != nullptr && (variables->is(Value::Kind::List) || variables->is(Value::Kind::Tuple))) {
     for (const Value& pair : variables->items()) {
@@ -47,7 +51,7 @@ void collect(const Value& network, const std::string& prefix, TensorMap& tensors
   const Value* components = find_any(network, {"components"});
   if (components == nullptr || !components->is(Value::Kind::Dict)) return;
   for (const auto& [name, part] : components->entries()) {
-    if (name.is(Value::Kind::String)) collect(part, prefix + name.text() + "/", tensors, depth + 1);
+    if (name.is(Value::Kind::String)) collect(part, prefix + name.text() + "/", tensors, depth + 1, visited);
   }
 }
 
@@ -115,8 +119,10 @@ nlohmann::json read_sizes(const Value& network, const TensorMap& tensors) {
   }
   config["channels"] = channels;
   config["image_size"] = std::int64_t{2} << channels.size();
-  if (const auto clamp = keywords.number("conv_clamp")) config["conv_clamp"] = *clamp;
-  config["num_fp16_res"] = static_cast<std::int64_t>(keywords.number("num_fp16_res").value_or(0));
+  if (const auto clamp = keywords.number("conv_clamp")) config["conv_clamp"] = checked_clamp(*clamp);
+  const double half = keywords.number("num_fp16_res").value_or(0);
+  if (!(half >= 0 && half <= 16)) refuse("'num_fp16_res' is no number of resolutions.", "The file is damaged.");
+  config["num_fp16_res"] = static_cast<std::int64_t>(half);
   return config;
 }
 
@@ -171,7 +177,8 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
            "Only StyleGAN2 generators can be imported.");
   }
   TensorMap tensors;
-  collect(*network, "", tensors, 0);
+  std::size_t visited = 0;
+  collect(*network, "", tensors, 0, visited);
   Imported imported = begin_import("stylegan2", kFormat, read_sizes(*network, tensors));
   if (network != &file.root()) imported.ignored = {"G", "D"};
   if (const at::Tensor filter = Keywords(*network).filter(); filter.defined()) {

@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char* kFormat = "NVIDIA StyleGAN2 (PyTorch pickle)";
 constexpr const char* kPersistent = "torch_utils.persistence._reconstruct_persistent_obj";
-constexpr int kDeepest = 16;  // of modules in modules; a generator has 4
+constexpr int kDeepest = 16;           // of modules in modules; a generator has 4
+constexpr std::size_t kMost = 20'000;  // modules; a generator of 1024 pixels has 74. A file may name one many times.
 
 // The one argument of a persistent object: {type, version, module_src, class_name, state}. nullptr for anything else.
 const Value* persistent(const Value& value) {
@@ -48,8 +49,11 @@ const Value* find_generator(const Value& root) {
 
 bool recognises(const Checkpoint& file) { return find_generator(file.root()) != nullptr; }
 
-void collect(const Value& module, const std::string& prefix, TensorMap& tensors, int depth) {
-  if (depth > kDeepest) refuse("Modules are nested too deeply at '" + prefix + "'.", "The file is no generator.");
+void collect(const Value& module, const std::string& prefix, TensorMap& tensors, int depth, std::size_t& visited) {
+  if (depth > kDeepest || ++visited > kMost) {
+    refuse("There are too many modules, or they are nested too deeply, at '" + prefix + "'.",
+           "The file is no generator.");
+  }
   const Value& state = state_of(module);
   for (const char* kind : {"_parameters", "_buffers"}) {
     const Value* entries = find_any(state, {kind});
@@ -62,7 +66,7 @@ void collect(const Value& module, const std::string& prefix, TensorMap& tensors,
   const Value* modules = find_any(state, {"_modules"});
   if (modules == nullptr || !modules->is(Value::Kind::Dict)) return;
   for (const auto& [name, one] : modules->entries()) {
-    if (name.is(Value::Kind::String)) collect(one, prefix + name.text() + ".", tensors, depth + 1);
+    if (name.is(Value::Kind::String)) collect(one, prefix + name.text() + ".", tensors, depth + 1, visited);
   }
 }
 
@@ -155,7 +159,7 @@ nlohmann::json read_sizes(const Value& generator, const TensorMap& tensors) {
   config["channels"] = channels;
   config["demodulation"] = "plain";
   config["num_fp16_res"] = synthesis.half_resolutions;
-  if (synthesis.clamp) config["conv_clamp"] = *synthesis.clamp;
+  if (synthesis.clamp) config["conv_clamp"] = checked_clamp(*synthesis.clamp);
   const std::int64_t colours = size_of(tensors, "synthesis.b4.torgb.weight", 0);
   if (colours != 3) unsupported("img_channels", std::to_string(colours), "3");
   return config;
@@ -218,7 +222,8 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
     refuse(file.path() + " holds no generator of NVIDIA's PyTorch code.", "Give a network-snapshot .pkl.");
   }
   TensorMap tensors;
-  collect(*generator, "", tensors, 0);
+  std::size_t visited = 0;
+  collect(*generator, "", tensors, 0, visited);
   Imported imported = begin_import("stylegan2", kFormat, read_sizes(*generator, tensors));
   supply_noise(imported, tensors);
   // Every layer has a filter; those that do not up-sample do not use it.

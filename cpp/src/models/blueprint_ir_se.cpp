@@ -105,6 +105,8 @@ Blueprint e4e_blueprint(const nlohmann::json& config) {
   ConfigReader reader(config, "e4e");
   const std::int64_t size = reader.integer("image_size", 256, 32, 4096);
   if (!std::has_single_bit(static_cast<std::uint64_t>(size))) reader.refuse("image_size", "a power of two");
+  const std::int64_t height = reader.integer("image_height", size, 16, size);
+  if (height % 8 != 0) reader.refuse("image_height", "a multiple of 8");
   const Trunk trunk = read_trunk(reader);
   const std::int64_t rows = reader.integer("rows", 18, 2, 64);
   const std::int64_t width = reader.integer("style_width", 512, 1, 8192);
@@ -147,6 +149,7 @@ Blueprint e4e_blueprint(const nlohmann::json& config) {
   text["coarse"] = index_rows(trunk.blocks[0] + trunk.blocks[1] + trunk.blocks[2], trunk.blocks[3]);
   blueprint.code[""] = {script_text("e4e", text), {}};
   blueprint.details = {{"image_size", size}, {"value_range", {-1, 1}}, {"rows", rows}, {"style_width", width}};
+  if (height != size) blueprint.details["image_height"] = height;
   return blueprint;
 }
 

@@ -9,7 +9,7 @@
 namespace styleclip {
 
 struct Encoder::State {
-  std::int64_t image_size = 0;
+  std::int64_t image_size = 0, image_height = 0;
 };
 
 Encoder::Encoder(std::unique_ptr<Impl> impl, std::unique_ptr<State> state)
@@ -21,15 +21,17 @@ std::shared_ptr<Encoder> Encoder::load(const std::string& path, const LoadOption
   impl->need_methods({"encode"});
   auto state = std::make_unique<State>();
   state->image_size = impl->integer("image_size", {"image_size"}, 256);
+  state->image_height = impl->integer("image_height", {"image_height"}, state->image_size);
   return std::shared_ptr<Encoder>(new Encoder(std::move(impl), std::move(state)));
 }
 
 std::int64_t Encoder::image_size() const { return state_->image_size; }
+std::int64_t Encoder::image_height() const { return state_->image_height; }
 
 at::Tensor Encoder::encode(const at::Tensor& images) {
   at::Tensor x = impl_->input(images, {3, -1, -1}, "images");
-  const std::int64_t size = state_->image_size;
-  if (x.size(2) != size || x.size(3) != size) x = at::adaptive_avg_pool2d(x, {size, size});
+  const std::int64_t height = state_->image_height, width = state_->image_size;
+  if (x.size(2) != height || x.size(3) != width) x = at::adaptive_avg_pool2d(x, {height, width});
   const at::Tensor w_plus = impl_->tensor("encode", {x});
   if (w_plus.dim() != 3) {
     throw Error(ErrorCode::ModelMismatch,

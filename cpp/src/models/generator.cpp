@@ -161,6 +161,11 @@ at::Tensor Generator::sample_z(std::int64_t count, std::uint64_t seed, std::int6
   return draw_z(count, state_->z_dim, seed, first);
 }
 
+at::Tensor Generator::sample_labels(std::int64_t count, std::int64_t first) const {
+  if (state_->label_dim == 0) return {};
+  return every_label(count, state_->label_dim, first);
+}
+
 at::Tensor Generator::mapping(const at::Tensor& z) { return mapping(z, {}); }
 
 at::Tensor Generator::mapping(const at::Tensor& z, const at::Tensor& labels) {

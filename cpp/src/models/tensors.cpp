@@ -150,8 +150,8 @@ at::ScalarType stored_type(const Blueprint& blueprint, const TensorSpec& spec, a
 
 }  // namespace
 
-at::Tensor every_label(std::int64_t count, std::int64_t width) {
-  return at::eye(width).index_select(0, at::arange(count).remainder(width));
+at::Tensor every_label(std::int64_t count, std::int64_t width, std::int64_t first) {
+  return at::eye(width).index_select(0, at::arange(first, first + count).remainder(width));
 }
 
 std::string shape_text(at::IntArrayRef shape) {

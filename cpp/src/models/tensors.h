@@ -28,8 +28,9 @@ TensorMap take_weights(const Blueprint& blueprint, const TensorMap& weights, std
 /// Random values in the same types: each tensor depends on `seed` and its own name alone.
 TensorMap draw_weights(const Blueprint& blueprint, std::uint64_t seed, at::ScalarType dtype, const RunContext& run);
 
-/// Labels that name each class in turn, [count, width]: what a conditional generator's mean of w is taken over.
-at::Tensor every_label(std::int64_t count, std::int64_t width);
+/// One-hot labels that name each class in turn, [count, width], from sample number `first` on: what a conditional
+/// generator's mean of w is taken over.
+at::Tensor every_label(std::int64_t count, std::int64_t width, std::int64_t first = 0);
 
 /// "[3, 4]"
 std::string shape_text(at::IntArrayRef shape);
