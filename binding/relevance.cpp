@@ -79,6 +79,7 @@ Napi::Value write_relevance(Napi::Env env, RelevanceRows&& rows) {
   object["magnitude"] = write_array(env, rows.magnitude);
   object["counts"] = write_array(env, rows.counts);
   object["images"] = static_cast<double>(rows.images);
+  object["implementation"] = rows.implementation;
   object["seconds"] = rows.seconds;
   return object;
 }

@@ -56,7 +56,7 @@ test('sweep: a unit row for every channel, and where it came from', (t) => {
   t.is(rendered, 2 * 3 * TINY.total);
   t.deepEqual(meta, {
     method: 'exact',
-    implementation: 'reference',
+    implementation: 'exact',
     precision: 'float32',
     images: 3,
     sigmas: 5,

@@ -102,6 +102,8 @@ export interface NativeRelevance {
   magnitude: Float32Array;
   counts: Int32Array;
   images: number;
+  /** What computed it: one of `sweep_methods()`. */
+  implementation: string;
   seconds: number;
 }
 

@@ -27,7 +27,7 @@ import type { RunOptions, StyleLayer, StyleLayout, StyleStatistics } from './typ
 export interface RelevanceMeta {
   /** As asked for: `'exact'`, `'reference'`, or `'imported'` for a file of another tool. */
   readonly method: string;
-  /** What computed it: `'reference'` is the permanent readable implementation. */
+  /** What computed it: `'exact'`, or `'reference'`, the permanent readable implementation. */
   readonly implementation: string;
   /** Number type of the models: `'float32'` is the ground truth. */
   readonly precision: string;

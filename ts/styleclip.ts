@@ -168,6 +168,7 @@ export class StyleClip implements Closeable {
     const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference']);
     const precision = this.#precision(o.precision);
     const settings = {
+      method,
       images: checkInteger(o.images ?? 100, 'images', 1, 100_000),
       sigmas: checkNumber(o.sigmas ?? 5, 'sigmas', 0.001, 1000),
       perturb: checkOneOf(o.perturb ?? 'absolute', 'perturb', ['absolute', 'relative']),
@@ -205,8 +206,7 @@ export class StyleClip implements Closeable {
       sigma,
       layers: generator.layout.layers,
       meta: {
-        method,
-        implementation: 'reference',
+        implementation: result.implementation,
         precision,
         ...kept,
         seed: seed.toString(),

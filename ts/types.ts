@@ -209,8 +209,9 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
   /** Default `'conv'`. */
   layers?: LayerSet | undefined;
   /**
-   * Default `'exact'`. `'exact'` and `'reference'` both run the permanent reference implementation for now, and the
-   * result's metadata says so; the other methods come with later versions.
+   * Default `'exact'`: the fast method, which changes nothing but the order of sums; it takes StyleGAN2 archives in float32
+   * on a CPU apart, and sends any other generator through `'reference'`, the permanent readable implementation. The
+   * result's metadata says which of them computed it. The other methods come with later versions.
    */
   method?: SweepMethod | undefined;
   /** The precision of the loaded models; another one is refused. Default: what the generator was loaded in. */

@@ -56,6 +56,7 @@ struct RelevanceRows {
   at::Tensor magnitude;                // [n] float32: mean |d| before d is normalised
   at::Tensor counts;                   // [n] int64: images with a non-zero difference
   std::int64_t images = 0;             // pictures rendered
+  std::string implementation;          // what computed it: "reference", "exact"
   double seconds = 0;
 };
 
@@ -66,8 +67,8 @@ struct RelevanceRows {
 RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                               const SweepOptions& options, const RunContext& run);
 
-/// The fast exact method: the same numbers up to the rounding of another order of sums. Argument for a generator that is
-/// not StyleGAN2 under rosinality's names, or has an inseparable up-sampling filter. Otherwise as sweep_reference.
+/// The fast exact method: the same numbers up to the rounding of another order of sums, from StyleGAN2 under rosinality's
+/// names in float32 on a CPU. Any other generator goes through sweep_reference, and the result says so. Throws as that.
 RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                           const SweepOptions& options, const RunContext& run);
 

@@ -8,7 +8,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
+#include <optional>
+#include <utility>
 
 #include "relevance/batching.h"
 #include "relevance/exact/canvas.h"
@@ -60,13 +61,13 @@ std::vector<Block> blocks_of(const StyleLayout& layout, const SweepInputs& input
 
 class ExactSweep {
  public:
-  ExactSweep(Generator& generator, Clip& clip, const StyleStatistics& statistics, const SweepOptions& options,
-             const RunContext& run)
+  ExactSweep(exact::Network network, Generator& generator, Clip& clip, const StyleStatistics& statistics,
+             const SweepOptions& options, const RunContext& run)
       : generator_(generator),
         clip_(clip),
         options_(options),
         run_(run),
-        network_(take_apart(generator)),
+        network_(std::move(network)),
         // CLIP's own size, so that only its mean and deviation are left to do; the released code's 8-bit roundings need
         // the whole picture.
         canvas_(network_, options.preprocess == Preprocess::Float ? clip.image_size() : generator.image_size()),
@@ -84,18 +85,12 @@ class ExactSweep {
     for (std::int64_t picture = 0; picture < options_.images; ++picture) sweep_picture(picture, meter);
     RelevanceRows result = finish_rows(sums_, inputs_.channels, inputs_.moving, options_.images);
     result.images = 2 * moving * options_.images;
+    result.implementation = "exact";
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return result;
   }
 
  private:
-  static exact::Network take_apart(Generator& generator) {
-    std::optional<exact::Network> network = exact::read_network(generator);
-    if (network) return std::move(*network);
-    throw Error(ErrorCode::Argument, "The method 'exact' needs a StyleGAN2 archive of this package.",
-                "Use the method 'reference', which runs any generator.");
-  }
-
   void sweep_picture(std::int64_t picture, ProgressMeter& meter) {
     run_.check();
     std::vector<at::Tensor> styles = generator_.layout().unflatten(inputs_.base.narrow(0, picture, 1));
@@ -155,7 +150,10 @@ class ExactSweep {
 RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                           const SweepOptions& options, const RunContext& run) {
   const c10::InferenceMode guard;
-  return ExactSweep(generator, clip, statistics, options, run).run();
+  const bool plain = c10::Device(generator.device()).is_cpu() && generator.dtype() == "float32";
+  std::optional<exact::Network> network = plain ? exact::read_network(generator) : std::nullopt;
+  if (!network) return sweep_reference(generator, clip, statistics, options, run);
+  return ExactSweep(std::move(*network), generator, clip, statistics, options, run).run();
 }
 
 }  // namespace styleclip

@@ -103,6 +103,7 @@ RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStati
 
   RelevanceRows result = finish_rows(sums, inputs.channels, inputs.moving, pictures);
   result.images = 2 * moving * pictures;
+  result.implementation = "reference";
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

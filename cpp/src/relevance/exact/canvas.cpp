@@ -7,8 +7,6 @@
 #include <ATen/ops/eye.h>
 #include <ATen/ops/matmul.h>
 
-#include "relevance/exact/layers.h"
-
 namespace styleclip::exact {
 namespace {
 
@@ -34,7 +32,7 @@ Canvas::Canvas(const Network& network, std::int64_t size) : size_(size), matrice
     const ToRgb& to_rgb = network.to_rgbs[i];
     if (onward.defined()) matrices_[i] = onward.to(to_rgb.weight.device(), at::kFloat).contiguous();
     if (i == 0) break;
-    const at::Tensor up = up_matrix(separate(to_rgb.filter), network.to_rgbs[i - 1].resolution);
+    const at::Tensor up = up_matrix(to_rgb.filter.to(at::kCPU, at::kDouble), network.to_rgbs[i - 1].resolution);
     onward = onward.defined() ? at::matmul(onward, up) : up;
   }
 }

@@ -15,7 +15,7 @@ namespace styleclip::exact {
 class Canvas {
  public:
   /// `size` x `size` pixels, resampled from the network's picture by the antialiased bicubic of preprocess_float; the
-  /// picture's own size means no resampling. Throws Argument for a FIR filter that is not separable.
+  /// picture's own size means no resampling.
   Canvas(const Network& network, std::int64_t size);
 
   std::int64_t size() const { return size_; }

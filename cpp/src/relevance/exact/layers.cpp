@@ -12,8 +12,6 @@
 
 #include <numbers>
 
-#include "styleclip/error.h"
-
 namespace styleclip::exact {
 namespace {
 
@@ -26,7 +24,7 @@ at::Tensor convolve(const Conv& conv, const at::Tensor& x, const at::Tensor& wei
       weight.view({groups, outputs, weight.size(1), 3, 3}).transpose(1, 2).reshape({-1, outputs, 3, 3});
   const at::Tensor y = at::conv_transpose2d(x, turned, {}, 2, 0, 0, groups);
   const std::int64_t planes = y.size(1);
-  return at::conv2d(y, conv.filter.expand({planes, 1, 4, 4}), {}, 1, 1, 1, planes);
+  return at::conv2d(y, at::outer(conv.filter, conv.filter).expand({planes, 1, 4, 4}), {}, 1, 1, 1, planes);
 }
 
 at::Tensor activate(const FoldedConv& folded, at::Tensor y) {
@@ -47,7 +45,6 @@ FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noi
   folded.clamp = clamp;
   if (conv.up) {
     folded.taps = folded.weight.permute({1, 2, 3, 0}).reshape({conv.inputs, 9 * conv.outputs});
-    folded.line = separate(conv.filter).to(at::kFloat);
   } else {
     folded.weight = folded.weight.contiguous(at::MemoryFormat::ChannelsLast);
   }
@@ -56,16 +53,6 @@ FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noi
 
 FoldedRgb fold(const ToRgb& to_rgb, const at::Tensor& style, std::optional<double> clamp) {
   return {(to_rgb.weight * style).contiguous(), to_rgb.bias, clamp};
-}
-
-at::Tensor separate(const at::Tensor& filter) {
-  const at::Tensor wide = filter.to(at::kCPU, at::kDouble);
-  const at::Tensor line = wide.sum(1) / wide.sum().sqrt();
-  if (!at::outer(line, line).allclose(wide, 1e-6, 1e-9)) {
-    throw Error(ErrorCode::Argument, "The generator's up-sampling filter is not separable.",
-                "Use the method 'reference', which runs any filter.");
-  }
-  return line;
 }
 
 at::Tensor mix(const FoldedRgb& rgb, const at::Tensor& x) {

@@ -19,7 +19,6 @@ struct FoldedConv {
   at::Tensor noise;   // [resolution, resolution], or undefined
   std::optional<double> clamp;
   at::Tensor taps;  // [inputs, 9 outputs]: an up layer's weight for one matrix product
-  at::Tensor line;  // [4]: an up layer's filter is outer(line, line)
 };
 FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, std::optional<double> clamp);
 
@@ -65,7 +64,5 @@ Activated perturbed_layer_cpu(const FoldedConv& folded, const LayerBase& base, c
 
 /// [3, inputs] on x [n, inputs, r, r] channels last -> [n, 3, r, r], bias and clamp included.
 at::Tensor mix(const FoldedRgb& rgb, const at::Tensor& x);
-/// A 4x4 filter as outer(line, line): the line [4], float64. Throws Argument for a filter that is not separable.
-at::Tensor separate(const at::Tensor& filter);
 
 }  // namespace styleclip::exact

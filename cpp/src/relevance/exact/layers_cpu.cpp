@@ -8,6 +8,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/outer.h>
 #include <ATen/ops/rsqrt.h>
 #include <c10/core/InferenceMode.h>
 
@@ -43,7 +44,7 @@ at::Tensor run_up(const FoldedConv& folded, const at::Tensor& x) {
   const at::Tensor pixels = x.permute({0, 2, 3, 1}).reshape({n * side, side, inputs});  // a source row each
   const std::int64_t strip = std::clamp<std::int64_t>(kStripFloats / (side * 9 * outputs), 1, side);
   const Activation activation = activation_of(folded);
-  const float* filter = folded.line.const_data_ptr<float>();
+  const float* filter = folded.conv->filter.const_data_ptr<float>();
   float* to = y.mutable_data_ptr<float>();
   at::parallel_for(0, n, 1, [&](std::int64_t begin, std::int64_t end) {
     const c10::InferenceMode guard;
@@ -70,7 +71,7 @@ at::Tensor sliding_planes(const Conv& conv, const at::Tensor& planes) {
   if (!conv.up) return at::constant_pad_nd(planes, {1, 1, 1, 1}, 0).contiguous();
   // Zero insertion and the filter in one: a transposed convolution with the filter turned back. Position p of the result
   // is Σ_k f[k] z[p + k - 1] for p from -2 to 2 h - 1.
-  const at::Tensor turned = conv.filter.flip({0, 1}).view({1, 1, 4, 4});
+  const at::Tensor turned = at::outer(conv.filter, conv.filter).flip({0, 1}).view({1, 1, 4, 4});
   const at::Tensor spread =
       at::conv_transpose2d(planes.unsqueeze(1), turned, {}, 2).squeeze(1);  // p from -2 to 2 h - 1
   return spread.contiguous();

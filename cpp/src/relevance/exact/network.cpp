@@ -2,6 +2,7 @@
 #include "relevance/exact/network.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/outer.h>
 
 #include <cmath>
 #include <map>
@@ -17,6 +18,14 @@ using Tensors = std::map<std::string, at::Tensor>;
 at::Tensor take(const Tensors& tensors, const std::string& name) {
   const auto found = tensors.find(name);
   return found == tensors.end() ? at::Tensor() : found->second.detach().to(at::kFloat).contiguous();
+}
+
+// A [4, 4] filter as outer(line, line): the line, or undefined for one that is not.
+at::Tensor separate(const at::Tensor& filter) {
+  if (!filter.defined() || filter.dim() != 2 || filter.size(0) != 4 || filter.size(1) != 4) return {};
+  const at::Tensor wide = filter.to(at::kDouble);
+  const at::Tensor line = wide.sum(1) / wide.sum().sqrt();
+  return at::outer(line, line).allclose(wide, 1e-6, 1e-9) ? line.to(at::kFloat) : at::Tensor();
 }
 
 // Where a layer of the layout stands in the state dict: "conv1", "to_rgb1", then three a block.
@@ -50,9 +59,9 @@ std::optional<Conv> read_conv(const Tensors& tensors, const StyleLayout& layout,
   if (strength.defined()) conv.strength = strength.item<float>();
   if (map.defined() && conv.strength != 0) conv.noise = (map.flatten(0, 2) * strength).contiguous();
   if (conv.up) {
-    conv.filter = take(tensors, name + ".conv.blur.kernel");
+    conv.filter = separate(take(tensors, name + ".conv.blur.kernel"));
     if (!conv.filter.defined()) return std::nullopt;
-    conv.filter = conv.filter.flip({0, 1}).contiguous();
+    conv.filter = conv.filter.flip(0).contiguous();
   }
   return conv;
 }
@@ -71,7 +80,7 @@ std::optional<ToRgb> read_to_rgb(const Tensors& tensors, const StyleLayout& layo
   to_rgb.weight = (weight[0].flatten(1) / std::sqrt(static_cast<double>(to_rgb.inputs))).contiguous();
   to_rgb.bias = bias.flatten();
   if (layer > 1) {
-    to_rgb.filter = take(tensors, name + ".upsample.kernel");
+    to_rgb.filter = separate(take(tensors, name + ".upsample.kernel"));
     if (!to_rgb.filter.defined()) return std::nullopt;
   }
   return to_rgb;

@@ -25,7 +25,8 @@ struct Conv {
   at::Tensor bias;      // [outputs]
   at::Tensor noise;     // [resolution, resolution]: the stored map, strength multiplied in; undefined where it is zero
   double strength = 0;  // of the noise
-  at::Tensor filter;    // [4, 4] as it is applied (flipped), gain of four included; undefined where up is false
+  at::Tensor
+      filter;  // [4]: the FIR filter is outer(filter, filter), as applied (flipped), gain of two; undefined if !up
   double epsilon = 1e-8;
 };
 
@@ -36,7 +37,7 @@ struct ToRgb {
   std::int64_t inputs = 0, resolution = 0;
   at::Tensor weight;  // [3, inputs] float32, 1/√inputs multiplied in
   at::Tensor bias;    // [3]
-  at::Tensor filter;  // [4, 4], gain of four included: of the picture so far; undefined at 4x4
+  at::Tensor filter;  // [4]: outer(filter, filter) up-samples the picture so far, gain of two; undefined at 4x4
 };
 
 /// The layers in the order of synthesis: convs[0], to_rgbs[0], then convs[2k-1], convs[2k], to_rgbs[k].
@@ -49,7 +50,7 @@ struct Network {
 };
 
 /// Float32 copies on the generator's device. nullopt where the generator is not StyleGAN2 under these names (a foreign
-/// module): the exact sweep cannot take it apart.
+/// module, or a filter that is not separable): the exact sweep cannot take it apart.
 std::optional<Network> read_network(Generator& generator);
 
 }  // namespace styleclip::exact
