@@ -66,6 +66,11 @@ c10::Storage NumberStore::storage() {
   return made_;
 }
 
+void NumberStore::forget() {
+  const std::lock_guard lock(mutex_);
+  made_ = c10::Storage();
+}
+
 LazyTensor::LazyTensor(std::shared_ptr<NumberStore> store, at::ScalarType type, std::int64_t offset,
                        std::vector<std::int64_t> sizes, std::vector<std::int64_t> strides)
     : store_(std::move(store)), type_(type), offset_(offset), sizes_(std::move(sizes)), strides_(std::move(strides)) {
@@ -95,6 +100,12 @@ const at::Tensor& LazyTensor::tensor() {
   made.set_(store_->storage(), offset_, sizes_, strides_);
   made_ = std::move(made);
   return made_;
+}
+
+void LazyTensor::forget() {
+  const std::lock_guard lock(mutex_);
+  made_ = at::Tensor();
+  store_->forget();
 }
 
 std::vector<std::int64_t> dense_strides(const std::vector<std::int64_t>& sizes, bool fortran) {

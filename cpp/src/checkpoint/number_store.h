@@ -36,6 +36,8 @@ class NumberStore {
   std::uint64_t size() const noexcept { return size_; }
   /// Makes it at the first call. Safe from several threads.
   c10::Storage storage();
+  /// Lets go of what storage() made.
+  void forget();
 
  private:
   Slice bytes_;
@@ -54,6 +56,7 @@ class LazyTensor {
   LazyTensor(std::shared_ptr<NumberStore> store, at::ScalarType type, std::int64_t offset,
              std::vector<std::int64_t> sizes, std::vector<std::int64_t> strides);
   const at::Tensor& tensor();
+  void forget();
 
   const std::vector<std::int64_t>& sizes() const noexcept { return sizes_; }
   at::ScalarType type() const noexcept { return type_; }

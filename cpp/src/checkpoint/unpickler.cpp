@@ -265,7 +265,7 @@ T Unpickler::number() {
 
 Slice Unpickler::take(std::uint64_t bytes) {
   if (bytes > bytes_.size - position_) damaged("it ends too early");
-  const Slice taken{bytes_.data + position_, static_cast<std::size_t>(bytes), bytes_.owner};
+  const Slice taken{bytes_.data + position_, static_cast<std::size_t>(bytes), bytes_.owner, bytes_.mapped};
   position_ += taken.size;
   return taken;
 }

@@ -106,6 +106,8 @@ const at::Tensor& Value::tensor() const {
   }
 }
 
+void Value::forget_tensor() const { get<std::unique_ptr<LazyTensor>>(*this, "a Tensor")->forget(); }
+
 const std::string& Value::class_name() const {
   if (const Global* global = held<Global>(*this)) return global->name;
   const StoragePart* storage = storage_of(*this);

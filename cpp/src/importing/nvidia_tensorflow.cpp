@@ -5,6 +5,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <charconv>
+#include <utility>
 
 #include "importing/conversion.h"
 
@@ -44,7 +45,10 @@ void collect(const Value& network, const std::string& prefix, TensorMap& tensors
       if (!two || !pair.items()[0].is(Value::Kind::String)) continue;
       const Value& value = pair.items()[1];
       const std::string name = prefix + pair.items()[0].text();
-      if (value.is(Value::Kind::Tensor)) tensors.insert_or_assign(name, value.tensor());
+      if (value.is(Value::Kind::Tensor)) {
+        tensors.insert_or_assign(name, value.tensor());
+        value.forget_tensor();  // it is to be freed once it was turned into our layout
+      }
       if (value.is(Value::Kind::Float)) tensors.insert_or_assign(name, at::scalar_tensor(value.number(), at::kFloat));
     }
   }
@@ -128,7 +132,8 @@ nlohmann::json read_sizes(const Value& network, const TensorMap& tensors) {
 
 at::Tensor transposed(const at::Tensor& t) { return t.t(); }
 at::Tensor plus_one(const at::Tensor& t) { return t + 1; }
-at::Tensor convolution(const at::Tensor& t) { return t.permute({3, 2, 0, 1}).unsqueeze(0); }
+// Copies in their final layout, so that the file's can be freed one by one.
+at::Tensor convolution(const at::Tensor& t) { return t.permute({3, 2, 0, 1}).unsqueeze(0).contiguous(); }
 at::Tensor turned_convolution(const at::Tensor& t) { return convolution(t.flip({0, 1})); }
 
 Source layer_source(const std::string& path, const std::string& tail, bool up) {
@@ -194,7 +199,10 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
     if (counter) imported.ignored.push_back(one.first);
     return counter;
   });
+  std::vector<std::pair<const void*, std::size_t>> read;
+  for (const auto& [name, tensor] : tensors) read.emplace_back(tensor.const_data_ptr(), tensor.nbytes());
   take_tensors(imported, std::move(tensors), source);
+  for (const auto& [data, bytes] : read) file.release(data, bytes);  // convolutions were copied
   return imported;
 }
 
