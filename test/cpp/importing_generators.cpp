@@ -119,6 +119,26 @@ TEST_CASE("NVIDIA, TensorFlow: config-f, and ada with labels and a clamp") {
   check_generator(import(nvidia_tensorflow_importers(), "nvidia-tensorflow-ada.pkl"), "nvidia-tensorflow-ada");
 }
 
+TEST_CASE("an import outlives its checkpoint, and one checkpoint may be imported twice") {
+  // TensorFlow's importer lets go of what the checkpoint copied out of the file.
+  auto file = std::make_unique<Checkpoint>(read("nvidia-tensorflow.pkl"));
+  const Imported first = import(nvidia_tensorflow_importers(), *file);
+  const Imported second = import(nvidia_tensorflow_importers(), *file);
+  file.reset();
+  CHECK(first.weights.size() == second.weights.size());
+  for (const auto& [name, tensor] : first.weights) CHECK(at::equal(tensor, second.weights.at(name)));
+  check_generator(first, "nvidia-tensorflow");
+}
+
+TEST_CASE("weights of a torch file are views of it: nothing is copied before they are written") {
+  const Checkpoint file = read("rosinality.pt");
+  const Imported imported = import(rosinality_importers(), file);
+  const Weights held = state_dict(*file.root().find("g_ema"));
+  for (const auto& [name, tensor] : imported.weights) {
+    if (name != "latent_avg") CHECK(tensor.const_data_ptr() == held.at(name).const_data_ptr());
+  }
+}
+
 TEST_CASE("the epsilon of demodulation weighs as the file's code has it") {
   // In each fixture one layer has styles so small that the epsilon counts: the other convention gives other pictures.
   const auto other = [](Imported imported, const std::string& name, const char* demodulation) {
