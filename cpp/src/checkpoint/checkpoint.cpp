@@ -7,6 +7,7 @@
 
 #include "checkpoint/containers.h"
 #include "checkpoint/mapping.h"
+#include "checkpoint/safetensors.h"
 #include "checkpoint/unpickler.h"
 #include "runtime/sha256.h"
 
@@ -73,7 +74,8 @@ std::string check_sums(const Mapping& file, const std::vector<Region>& regions, 
   const std::string_view text = bytes.text();
   constexpr std::size_t kTarMagicAt = 257;
   if (text.size() > kTarMagicAt + 5 && text.substr(kTarMagicAt, 5) == "ustar") {
-    unknown("a tar archive, as PyTorch wrote before version 1.0: load it with an older PyTorch and save it again");
+    unknown(
+        "it is a tar archive, as PyTorch wrote before version 1.0: load it with an older PyTorch and save it again");
   }
   if (text.starts_with("\x1f\x8b")) unknown("it is packed with gzip: unpack it first");
   if (text.starts_with("<") || text.starts_with("\n<")) unknown("it is a web page: the download went wrong");
@@ -127,15 +129,25 @@ Checkpoint Checkpoint::read(const std::string& path, const RunContext& run, cons
     if (begins(bytes, "PK\x03\x04") || begins(bytes, "PK\x05\x06")) {
       const ZipArchive zip(reading, bytes);
       const std::string folder = torch_folder(zip);
-      if (folder.empty()) unknown("a zip archive without a data.pkl or arrays in it");
+      if (folder.empty() && !is_npz(zip)) unknown("it is a zip archive with neither a data.pkl nor arrays in it");
       sum(zip.regions());
-      impl->container = is_torchscript(zip, folder) ? Container::TorchScript : Container::TorchZip;
-      impl->root = read_torch_zip(reading, zip, folder);
+      impl->container = folder.empty()                ? Container::Npz
+                        : is_torchscript(zip, folder) ? Container::TorchScript
+                                                      : Container::TorchZip;
+      impl->root = folder.empty() ? read_npz(reading, zip) : read_torch_zip(reading, zip, folder);
       if (impl->container == Container::TorchScript) impl->root = flatten_torchscript(reading, impl->root);
+    } else if (is_npy(bytes)) {
+      sum();
+      impl->container = Container::Npy;
+      impl->root = read_npy(reading, bytes);
     } else if (is_torch_legacy(bytes)) {
       sum();
       impl->container = Container::TorchLegacy;
       impl->root = read_torch_legacy(reading, bytes, "", 0);
+    } else if (is_safetensors(bytes)) {
+      sum();
+      impl->container = Container::Safetensors;
+      impl->root = read_safetensors(reading, bytes, impl->metadata);
     } else if (may_be_pickle(bytes)) {
       sum();
       impl->root = Unpickler(reading, bytes, "").next();

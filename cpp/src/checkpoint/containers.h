@@ -20,4 +20,13 @@ bool is_torch_legacy(const Slice& bytes);
 /// The parameters and buffers of an unpickled TorchScript module, as one Dict under their full names.
 Value flatten_torchscript(Reading& reading, const Value& module);
 
+/// NumPy's array files: one tensor, or a Dict of them.
+bool is_npy(const Slice& bytes);
+Value read_npy(Reading& reading, const Slice& bytes);
+bool is_npz(const ZipArchive& zip);
+Value read_npz(Reading& reading, const ZipArchive& zip);
+
+/// A Dict of tensors, in the order of their names.
+Value read_safetensors(Reading& reading, const Slice& file, std::map<std::string, std::string>& metadata);
+
 }  // namespace styleclip::checkpoint

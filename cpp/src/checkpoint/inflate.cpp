@@ -34,27 +34,36 @@ using std::memset;
 #include <miniz/tinfl.inc>
 #pragma GCC diagnostic pop
 
-}  // namespace
+using Piece = std::function<void(const std::uint8_t* data, std::size_t size)>;
 
-void inflate(const Slice& packed, std::uint64_t bytes,
-             const std::function<void(const std::uint8_t* data, std::size_t size)>& piece) {
+/// Hands over at most `bytes` bytes; true when the stream ended by then, soundly, and false when it goes on.
+bool unpack(const Slice& packed, std::uint64_t bytes, const Piece& piece) {
   const auto machine = std::make_unique<tinfl_decompressor>();
   tinfl_init(machine.get());
   std::vector<std::uint8_t> window(TINFL_LZ_DICT_SIZE);
   std::size_t in = 0, out = 0;
-  for (std::uint64_t written = 0;;) {
+  for (std::uint64_t left = bytes;;) {
     std::size_t taken = packed.size - in, made = window.size() - out;
     const tinfl_status status =
         tinfl_decompress(machine.get(), packed.data + in, &taken, window.data(), window.data() + out, &made, 0);
-    if (made > bytes - written) damaged("a deflated entry is longer than it says");
-    if (made > 0) piece(window.data() + out, made);
-    in += taken, written += made, out = (out + made) % window.size();
+    const std::size_t wanted = std::min<std::uint64_t>(made, left);
+    if (wanted > 0) piece(window.data() + out, wanted);
+    if (made > left) return false;
+    in += taken, left -= wanted, out = (out + made) % window.size();
     if (status == TINFL_STATUS_DONE) {
-      if (written != bytes) damaged("a deflated entry is shorter than it says");
-      return;
+      if (left > 0) damaged("a deflated entry is shorter than it says");
+      return true;
     }
     if (status != TINFL_STATUS_HAS_MORE_OUTPUT) damaged("a deflated entry cannot be unpacked");
   }
 }
+
+}  // namespace
+
+void inflate(const Slice& packed, std::uint64_t bytes, const Piece& piece) {
+  if (!unpack(packed, bytes, piece)) damaged("a deflated entry is longer than it says");
+}
+
+void inflate_beginning(const Slice& packed, std::uint64_t bytes, const Piece& piece) { unpack(packed, bytes, piece); }
 
 }  // namespace styleclip::checkpoint

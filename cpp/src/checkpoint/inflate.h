@@ -13,4 +13,8 @@ namespace styleclip::checkpoint {
 void inflate(const Slice& packed, std::uint64_t bytes,
              const std::function<void(const std::uint8_t* data, std::size_t size)>& piece);
 
+/// The same of the first `bytes` bytes only; what comes after them is not looked at.
+void inflate_beginning(const Slice& packed, std::uint64_t bytes,
+                       const std::function<void(const std::uint8_t* data, std::size_t size)>& piece);
+
 }  // namespace styleclip::checkpoint

@@ -79,6 +79,14 @@ Slice ZipArchive::bytes(const ZipEntry& entry) const {
   return own(std::move(unpacked));
 }
 
+Slice ZipArchive::beginning(const ZipEntry& entry, std::uint64_t bytes) const {
+  std::string unpacked;
+  inflate_beginning(packed(entry), bytes, [&](const std::uint8_t* data, std::size_t size) {
+    unpacked.append(reinterpret_cast<const char*>(data), size);
+  });
+  return own(std::move(unpacked));
+}
+
 std::shared_ptr<NumberStore> ZipArchive::store(Reading& reading, const ZipEntry& entry, std::uint64_t skip,
                                                unsigned alignment, unsigned swap) const {
   const Slice stored = packed(entry);

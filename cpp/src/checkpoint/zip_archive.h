@@ -32,6 +32,8 @@ class ZipArchive {
   Slice packed(const ZipEntry& entry) const { return file_.part(entry.header, entry.packed); }
   /// Unpacked. Meant for small entries: a deflated one is unpacked into memory, its checksum compared.
   Slice bytes(const ZipEntry& entry) const;
+  /// The first `bytes` bytes of a deflated entry.
+  Slice beginning(const ZipEntry& entry, std::uint64_t bytes) const;
   /// An entry's numbers behind its first `skip` bytes. A deflated one is unpacked at once, to compare its checksum, but
   /// kept only when its numbers are asked for.
   std::shared_ptr<NumberStore> store(Reading& reading, const ZipEntry& entry, std::uint64_t skip, unsigned alignment,
