@@ -63,6 +63,12 @@ TEST_CASE("NVIDIA's variants that are no StyleGAN2 with skips are refused by nam
   CHECK(says(resnet, "'resnet'"));
 }
 
+TEST_CASE("a file whose modules hold each other twice over, many levels deep, is refused at once") {
+  const styleclip::Error error = refusal(nvidia_torch_importers(), "nvidia-bomb.pkl");
+  CHECK(error.code() == ErrorCode::ModelMismatch);
+  CHECK(says(error, "too many modules"));
+}
+
 TEST_CASE("an importer recognises its own files only") {
   const std::map<std::string, std::vector<Importer>> formats = {
       {"rosinality.pt", rosinality_importers()},
