@@ -40,3 +40,15 @@ set_target_properties(styleclip_second_copy PROPERTIES PREFIX "" SUFFIX ".so"
 target_include_directories(styleclip_second_copy PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")
 target_link_libraries(styleclip_second_copy PRIVATE styleclip_headers styleclip_warnings ${CMAKE_DL_LIBS})
 add_dependencies(styleclip_tests styleclip_second_copy)
+
+# Damaged checkpoints by the thousand, over the files of test/data/checkpoints; STYLECLIP_SOAK=1 runs a hundred times more.
+file(GLOB styleclip_fuzz_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/fuzz/*.cpp")
+add_executable(styleclip_fuzz ${styleclip_fuzz_sources})
+set_target_properties(styleclip_fuzz PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
+target_include_directories(styleclip_fuzz PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")
+target_include_directories(styleclip_fuzz SYSTEM PRIVATE "${PROJECT_SOURCE_DIR}/cpp/third_party")
+target_link_libraries(styleclip_fuzz PRIVATE styleclip_core styleclip::program styleclip_warnings Threads::Threads
+                                             ${CMAKE_DL_LIBS})
+target_link_options(styleclip_fuzz PRIVATE "-Wl,-rpath,${STYLECLIP_LIBTORCH}/lib")
+add_test(NAME fuzz.checkpoint COMMAND styleclip_fuzz "${PROJECT_SOURCE_DIR}/test/data/checkpoints")
+set_tests_properties(fuzz.checkpoint PROPERTIES TIMEOUT 3600 ENVIRONMENT "OMP_NUM_THREADS=1")

@@ -87,8 +87,9 @@ SafetensorsEntry read_entry(const std::string& name, const nlohmann::json& value
 
 bool is_safetensors(const Slice& file) {
   constexpr std::size_t kLengthBytes = 8;
-  return file.size > kLengthBytes + 1 && file.data[kLengthBytes] == '{' &&
-         load_number<std::uint64_t>(file.data) <= std::max<std::uint64_t>(kMostHeaderBytes, file.size);
+  constexpr std::uint64_t kImpossible = 1ULL << 40U;  // so that a wrong length is still told as such
+  return file.size > kLengthBytes && file.data[kLengthBytes] == '{' &&
+         load_number<std::uint64_t>(file.data) < kImpossible;
 }
 
 SafetensorsHeader read_safetensors_header(const Slice& file) {
