@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "importing_fixture.h"
+#include "relevance/exact/network.h"
 
 using namespace import_fixture;
 using namespace styleclip::importing;
@@ -148,6 +149,22 @@ TEST_CASE("the epsilon of demodulation weighs as the file's code has it") {
   };
   CHECK(other(import(nvidia_torch_importers(), "nvidia-ada.pkl"), "nvidia-ada", "scaled") > kParity);
   CHECK(other(import(nvidia_tensorflow_importers(), "nvidia-tensorflow.pkl"), "nvidia-tensorflow", "plain") > kParity);
+}
+
+TEST_CASE("the exact sweep, which reads an archive's tensors, keeps to the same conventions") {
+  const auto network = [](const std::vector<Importer>& importers, const char* file) {
+    return styleclip::exact::read_network(*load<Generator>(import(importers, file)));
+  };
+  const auto torch = network(nvidia_torch_importers(), "nvidia-ada-conditional.pkl");
+  REQUIRE(torch);
+  CHECK(torch->clamp == 1.5);
+  for (const auto& conv : torch->convs) {
+    CHECK(conv.epsilon == doctest::Approx(1e-8 / (9.0 * static_cast<double>(conv.inputs))).epsilon(1e-6));
+  }
+  const auto tensorflow = network(nvidia_tensorflow_importers(), "nvidia-tensorflow.pkl");
+  REQUIRE(tensorflow);
+  CHECK_FALSE(tensorflow->clamp);
+  CHECK(tensorflow->convs.at(0).epsilon == 1e-8);
 }
 
 TEST_CASE("float16 in the highest resolutions alone, where the file was trained so") {

@@ -92,7 +92,7 @@ std::optional<Network> read_network(Generator& generator) {
   const nlohmann::json description = nlohmann::json::parse(generator.description().json, nullptr, false);
   if (!description.is_object() || description.value("architecture", "") != "stylegan2") return std::nullopt;
   const nlohmann::json config = description.value("config", nlohmann::json::object());
-  const bool scaled_demodulation = config.value("scaled_demodulation", true);
+  const bool scaled_demodulation = config.value("demodulation", std::string("scaled")) == "scaled";
 
   const Tensors tensors = generator.tensors();
   const StyleLayout& layout = generator.layout();
