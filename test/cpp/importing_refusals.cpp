@@ -61,6 +61,10 @@ TEST_CASE("NVIDIA's variants that are no StyleGAN2 with skips are refused by nam
   const styleclip::Error resnet = refusal(nvidia_torch_importers(), "nvidia-resnet.pkl");
   CHECK(says(resnet, "architecture"));
   CHECK(says(resnet, "'resnet'"));
+  CHECK(says(refusal(nvidia_tensorflow_importers(), "nvidia-tensorflow-resnet.pkl"), "architecture 'resnet'"));
+  const styleclip::Error old = refusal(nvidia_tensorflow_importers(), "nvidia-tensorflow-old.pkl");
+  CHECK(old.code() == ErrorCode::ModelMismatch);
+  CHECK(says(old, "version 3"));
 }
 
 TEST_CASE("a file whose modules hold each other twice over, many levels deep, is refused at once") {

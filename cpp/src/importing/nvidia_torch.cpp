@@ -39,12 +39,11 @@ const Value* child(const Value& module, const char* name) {
 }
 
 const Value* find_generator(const Value& root) {
-  const Value* generator = find_any(root, {"G_ema", "G"});
-  if (generator == nullptr) generator = &root;
-  const Value* meta = persistent(*generator);
-  if (meta == nullptr) return nullptr;
-  const bool has_parts = child(*generator, "synthesis") != nullptr && child(*generator, "mapping") != nullptr;
-  return has_parts ? generator : nullptr;
+  for (const Value* generator : {find_any(root, {"G_ema"}), find_any(root, {"G"}), &root}) {
+    if (generator == nullptr || persistent(*generator) == nullptr) continue;
+    if (child(*generator, "synthesis") != nullptr && child(*generator, "mapping") != nullptr) return generator;
+  }
+  return nullptr;
 }
 
 bool recognises(const Checkpoint& file) { return find_generator(file.root()) != nullptr; }
