@@ -112,6 +112,6 @@ TEST_CASE("every file reads as its writer meant it, or is refused in the right w
       FAIL_CHECK(std::string(error.what()));
     }
   }
-  CHECK(read_count >= 44);
+  CHECK(read_count >= 47);
   CHECK(refused_count >= 18);
 }
