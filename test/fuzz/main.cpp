@@ -159,7 +159,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "styleclip_fuzz CORPUS [--count N] [--seed S] [--case I]\n");
     return 2;
   }
-  std::uint64_t count = 2000, seed = 1, first = 0;
+  std::uint64_t count = 50'000, seed = 1, first = 0;
   if (std::getenv("STYLECLIP_SOAK") != nullptr) count *= 100;
   for (int i = 2; i + 1 < argc; i += 2) {
     const std::uint64_t value = std::strtoull(argv[i + 1], nullptr, 10);

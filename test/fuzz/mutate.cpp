@@ -96,7 +96,7 @@ std::string mutate(const std::vector<std::string>& corpus, std::uint64_t seed) {
   Random random(seed);
   std::string file = corpus[below(random, corpus.size())];
   for (std::size_t edits = 1 + below(random, 4); edits > 0; --edits) edit(random, file, corpus);
-  if (below(random, 2) == 0 && file.starts_with("PK")) repair_checksums(file);
+  if (below(random, 8) > 0 && file.starts_with("PK")) repair_checksums(file);
   return file;
 }
 
