@@ -16,7 +16,7 @@ enum class Container {
   TorchZip,     // torch.save since 1.6: a zip of data.pkl and one file per storage
   TorchLegacy,  // torch.save before: pickles and raw storages one after another
   TorchScript,  // torch.jit.save: only its parameters and buffers, as a Dict under their full names
-  Pickle,       // a plain pickle (NVIDIA's .pkl, StyleCLIP's S_mean_std)
+  Pickle,       // a plain pickle (NVIDIA's .pkl, StyleCLIP's S_mean_std); bytes after its end are not looked at
   Safetensors,  // a Dict of tensors
   Npy,          // one tensor
   Npz           // a Dict of tensors

@@ -89,7 +89,8 @@ void release_pages(const void* data, std::size_t bytes) noexcept {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto from = reinterpret_cast<std::uintptr_t>(data);
   const std::uintptr_t first = (from + page - 1) / page * page, last = (from + bytes) / page * page;
-  if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  auto* at = static_cast<std::uint8_t*>(const_cast<void*>(data)) + (first - from);
+  if (last > first) ::madvise(at, last - first, MADV_DONTNEED);
 }
 
 }  // namespace styleclip::checkpoint

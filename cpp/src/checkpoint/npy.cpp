@@ -1,7 +1,6 @@
 // NumPy's .npy and .npz (NumPy reference, numpy.lib.format): a magic, a version, the length of a header that is a Python
 // dict of 'descr', 'fortran_order' and 'shape' in text, and the numbers; .npz is a zip file of them.
 #include <charconv>
-#include <optional>
 #include <string_view>
 
 #include "checkpoint/containers.h"
@@ -15,7 +14,6 @@ constexpr std::size_t kMostHeader =
     65536;  // of version 1; later ones may be longer, for records, which hold no plain numbers
 
 struct Header {
-  std::optional<NumpyType> type;
   std::string descr;
   bool fortran = false;
   std::vector<std::int64_t> sizes;
@@ -116,37 +114,33 @@ Header read_header(const Slice& start) {
   Header header;
   HeaderText(start.part(head, bytes).text()).read(header);
   header.data_at = head + bytes;
-  header.type = numpy_type(header.descr);
   return header;
 }
 
-/// Checks that `bytes` bytes of data are what the header says.
-void check(const Header& header, std::uint64_t bytes) {
-  if (header.descr.find('O') != std::string::npos) {
-    unknown("it holds Python objects (a pickle), not numbers");
-  }
-  if (!header.type) unknown("it holds elements of the type '" + header.descr.substr(0, 40) + "', not plain numbers");
-  const std::uint64_t count = static_cast<std::uint64_t>(count_elements(header.sizes));
-  if (bytes / c10::elementSize(header.type->type) < count) {
+/// The numbers' type, once `bytes` bytes of data are found to be what the header says.
+NumpyType checked_type(const Header& header, std::uint64_t bytes) {
+  if (header.descr.find('O') != std::string::npos) unknown("it holds Python objects (a pickle), not numbers");
+  const auto type = numpy_type(header.descr);
+  if (!type) unknown("it holds elements of the type '" + header.descr.substr(0, 40) + "', not plain numbers");
+  if (bytes / c10::elementSize(type->type) < static_cast<std::uint64_t>(count_elements(header.sizes))) {
     damaged("it has " + std::to_string(bytes) + " bytes of numbers, too few for its shape");
   }
+  return *type;
 }
 
-Value tensor_of(Reading& reading, const Header& header, std::shared_ptr<NumberStore> store) {
-  return reading.tensor(std::move(store), header.type->type, 0, header.sizes,
-                        dense_strides(header.sizes, header.fortran));
+Value tensor_of(Reading& reading, const Header& header, const NumpyType& type, std::shared_ptr<NumberStore> store) {
+  return reading.tensor(std::move(store), type.type, 0, header.sizes, dense_strides(header.sizes, header.fortran));
 }
 
-unsigned alignment_of(const Header& header) { return static_cast<unsigned>(c10::elementSize(header.type->type)); }
-unsigned swap_of(const Header& header) { return header.type->big_endian ? swap_width(header.type->type) : 1; }
+unsigned alignment_of(const NumpyType& type) { return static_cast<unsigned>(c10::elementSize(type.type)); }
+unsigned swap_of(const NumpyType& type) { return type.big_endian ? swap_width(type.type) : 1; }
 
 Value read_entry(Reading& reading, const ZipArchive& zip, const ZipEntry& entry) {
   const std::uint64_t head = std::min<std::uint64_t>(entry.bytes, 12 + kMostHeader);
   const Header header = read_header(entry.deflated ? zip.beginning(entry, head) : zip.packed(entry));
   if (header.data_at > entry.bytes) damaged("it ends inside its header");
-  check(header, entry.bytes - header.data_at);
-  const auto store = zip.store(reading, entry, header.data_at, alignment_of(header), swap_of(header));
-  return tensor_of(reading, header, store);
+  const NumpyType type = checked_type(header, entry.bytes - header.data_at);
+  return tensor_of(reading, header, type, zip.store(reading, entry, header.data_at, alignment_of(type), swap_of(type)));
 }
 
 }  // namespace
@@ -156,8 +150,8 @@ bool is_npy(const Slice& bytes) { return bytes.text().starts_with(kMagic); }
 Value read_npy(Reading& reading, const Slice& bytes) {
   const Header header = read_header(bytes);
   const Slice data = bytes.from(header.data_at);
-  check(header, data.size);
-  return tensor_of(reading, header, reading.store(data, alignment_of(header), swap_of(header)));
+  const NumpyType type = checked_type(header, data.size);
+  return tensor_of(reading, header, type, reading.store(data, alignment_of(type), swap_of(type)));
 }
 
 bool is_npz(const ZipArchive& zip) {

@@ -30,7 +30,7 @@ c10::Storage mapped_storage(const Slice& bytes) {
   c10::DataPtr pointer(
       data, owner.get(), [](void* held) { delete static_cast<std::shared_ptr<const void>*>(held); },
       c10::Device(c10::kCPU));
-  owner.release();  // the DataPtr deletes it
+  (void)owner.release();  // the DataPtr deletes it
   return c10::Storage(c10::Storage::use_byte_size_t(), bytes.size, std::move(pointer), nullptr, false);
 }
 

@@ -183,7 +183,8 @@ void Reading::count_text(std::uint64_t bytes) {
 
 void Reading::count_unpacked(std::uint64_t bytes) {
   const std::uint64_t most = std::min(limits_.unpacked_bytes, kMostRatio * file_bytes_);
-  if (bytes > most || (unpacked_bytes_ += bytes) > most) {
+  unpacked_bytes_ += std::min(bytes, most + 1);  // no wrapping round
+  if (unpacked_bytes_ > most) {
     unknown("its entries unpack to more than " + std::to_string(most) + " bytes (a zip bomb?)");
   }
 }

@@ -63,7 +63,8 @@ SafetensorsEntry read_entry(const std::string& name, const nlohmann::json& value
   entry.name = name;
   const auto type = type_of(value["dtype"].get<std::string>());
   if (!type)
-    bad("has the unknown dtype " + value["dtype"].dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+    damaged("tensor '" + name + "' has the unknown dtype " +
+            value["dtype"].dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
   entry.type = *type;
   std::uint64_t bytes = c10::elementSize(entry.type);
   for (const nlohmann::json& one : value["shape"]) {
