@@ -52,7 +52,7 @@ TEST_CASE("a pickle that would run a command is refused by name, and nothing ran
     INFO(name);
     const Error error = error_of([&] { read(folder() + name); });
     CHECK(error.code() == ErrorCode::FormatUnknown);
-    CHECK_MESSAGE(says(error, wanted["words"]), std::string(error.what()));
+    CHECK_MESSAGE(says(error, wanted["words"].get<std::string>()), std::string(error.what()));
     CHECK(error.remedy().starts_with("Nothing of it was run"));
     ++files;
   }

@@ -96,7 +96,7 @@ TEST_CASE("every file reads as its writer meant it, or is refused in the right w
     if (wanted.contains("code")) {
       const Error error = error_of([&] { read(folder() + name); });
       CHECK(error.code() == (wanted["code"] == "FormatUnknown" ? ErrorCode::FormatUnknown : ErrorCode::FileDamaged));
-      CHECK_MESSAGE(says(error, wanted["words"]), std::string(error.what()));
+      CHECK_MESSAGE(says(error, wanted["words"].get<std::string>()), std::string(error.what()));
       ++refused_count;
       continue;
     }

@@ -25,12 +25,10 @@ c10::Storage owned_storage(std::uint64_t bytes) {
 }
 
 c10::Storage mapped_storage(const Slice& bytes) {
-  auto owner = std::make_unique<std::shared_ptr<const void>>(bytes.owner);
   void* data = const_cast<std::uint8_t*>(bytes.data);
   c10::DataPtr pointer(
-      data, owner.get(), [](void* held) { delete static_cast<std::shared_ptr<const void>*>(held); },
-      c10::Device(c10::kCPU));
-  (void)owner.release();  // the DataPtr deletes it
+      data, new std::shared_ptr<const void>(bytes.owner),
+      [](void* owner) { delete static_cast<std::shared_ptr<const void>*>(owner); }, c10::Device(c10::kCPU));
   return c10::Storage(c10::Storage::use_byte_size_t(), bytes.size, std::move(pointer), nullptr, false);
 }
 
