@@ -19,7 +19,7 @@ import { seconds, Voice } from './setup/say.mjs';
 
 const CLANG_TOOLS = { 'clang-format': '19.1.7', 'clang-tidy': '19.1.0.1' };
 const CPP = new Set(['.cpp', '.h', '.cu']);
-const CPP_FOLDERS = /^(cpp\/(src|include)|binding|cuda|test\/(cpp|cuda-host))\//;
+const CPP_FOLDERS = /^(cpp\/(src|include)|binding|cuda|test\/(cpp|cuda-host|fuzz))\//;
 /** clang-tidy takes a quarter of a minute for a file that includes libtorch. */
 const MOST_TIDIED = 20;
 
