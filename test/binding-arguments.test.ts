@@ -280,7 +280,7 @@ for (const name of NAMES as (keyof NativeAddon)[]) {
 
 test.serial('wrong arguments: writeModel', async (t) => {
   const { folder } = t.context;
-  const call = addon.writeModel as Loose;
+  const call = (addon as unknown as { writeModel: Loose }).writeModel;
   const options = { storageDtype: 'source', licence: 'unknown', tokenizer: '', file: join(folder, 'written.pt') };
   const find = async (): Promise<unknown> =>
     (await addon.findModel(CHECKPOINT, { kind: 'auto', configPath: '', activation: '' }, {})).handle;
