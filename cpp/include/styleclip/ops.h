@@ -28,4 +28,53 @@ void load_cuda_library(const std::string& path);
 void accumulate_directions(const at::Tensor& plus, const at::Tensor& minus, at::Tensor& sum, at::Tensor& magnitude,
                            at::Tensor& count);
 
+// What the exact sweep is made of (cpp/src/relevance/exact). Activations y are [n, channels, r, r], channels last, without
+// gaps, in float32, float16 or bfloat16; everything else is float32. Arithmetic is float32 whatever y's type. `limit` clamps
+// to [-limit, limit]; infinity for none. `noise` [r, r] is undefined for none.
+
+/// A 3x3 convolution of one plane a channel, for both values of the channel's style, as a change of the base's linear part:
+///   v[k, p, o] = Σ_t taps[k, t, o] planes[k, p + t]
+///   y[s K + k, o, p] = clamp(leaky_relu(gains[s, k, o] (linear[p, o] + steps[s, k] v[k, p, o]) + noise[p] + bias[o], 0.2))
+/// planes [K, r + 2, r + 2]: the channel's input with a border of zeros or, on an up layer, what the FIR filter makes of it
+/// with zeros between its pixels; taps [K, 9, channels]; linear [r r, channels]; steps [2, K]; gains [2, K, channels], √2
+/// included; bias [channels]; y [2 K, channels, r, r], written, plus first. Schema:
+///   perturb_channels(Tensor planes, Tensor taps, Tensor linear, Tensor steps, Tensor gains, Tensor bias, Tensor? noise,
+///                    float limit, Tensor(a!) y) -> ()
+void perturb_channels(const at::Tensor& planes, const at::Tensor& taps, const at::Tensor& linear, const at::Tensor& steps,
+                      const at::Tensor& gains, const at::Tensor& bias, const at::Tensor& noise, double limit,
+                      at::Tensor& y);
+
+/// y = clamp(leaky_relu(y + noise + bias, 0.2)), in place. Schema:
+///   activate(Tensor(a!) y, Tensor bias, Tensor? noise, float limit) -> ()
+void activate(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit);
+
+/// The same of an up layer, with its FIR filter before: t [n, channels, r + 1, r + 1] is the transposed convolution's output,
+/// channels last, of y's type; y[p] = clamp(leaky_relu(Σ_ij filter[i] filter[j] t[p + (i, j) - 1] + noise[p] + bias, 0.2)),
+/// t being zero outside. filter [4], gain of two included. Schema:
+///   filter_activate(Tensor t, Tensor filter, Tensor bias, Tensor? noise, float limit, Tensor(a!) y) -> ()
+void filter_activate(const at::Tensor& t, const at::Tensor& filter, const at::Tensor& bias, const at::Tensor& noise,
+                     double limit, at::Tensor& y);
+
+/// toRGB and its share of CLIP's canvas, without the picture between: rgb = clamp(weight y + rgb_bias, ±rgb_limit),
+/// canvas[n, c] += matrix rgb[n, c] matrixᵀ. weight [3, channels], rgb_bias [3], matrix [size, r], a resampling: few entries
+/// of a row are not zero, and they are neighbours; undefined for the identity; canvas [n, 3, size, size] float32, contiguous,
+/// added to. Schema:
+///   add_to_canvas(Tensor y, Tensor weight, Tensor rgb_bias, float rgb_limit, Tensor? matrix, Tensor(a!) canvas) -> ()
+void add_to_canvas(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
+                   const at::Tensor& matrix, at::Tensor& canvas);
+
+/// activate() and then add_to_canvas() in one pass. `keep` false: y is scratch afterwards and need not be written. Schema:
+///   activate_to_canvas(Tensor(a!) y, Tensor bias, Tensor? noise, float limit, Tensor weight, Tensor rgb_bias,
+///                      float rgb_limit, Tensor? matrix, Tensor(b!) canvas, bool keep) -> ()
+void activate_to_canvas(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit,
+                        const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit, const at::Tensor& matrix,
+                        at::Tensor& canvas, bool keep);
+
+/// CLIP's input from a canvas in [-1, 1]: ((canvas + 1) / 2 - mean) / deviation, in out's type. canvas [n, 3, size, size]
+/// float32; mean, deviation [3]; out [n, 3, size, size], or with patch > 0 [n, (size / patch)², 3 patch patch]: the patches
+/// row by row, each as [3, patch, patch], which a ViT's first layer multiplies. Schema:
+///   clip_input(Tensor canvas, Tensor mean, Tensor deviation, int patch, Tensor(a!) out) -> ()
+void clip_input(const at::Tensor& canvas, const at::Tensor& mean, const at::Tensor& deviation, std::int64_t patch,
+                at::Tensor& out);
+
 }  // namespace styleclip
