@@ -31,6 +31,9 @@ struct SampleSettings {
 StyleStatistics style_statistics(Generator& generator, std::int64_t samples, const SampleSettings& settings,
                                  const RunContext& run);
 
+/// Number type of the exact sweep's activations, beside float32 sums and float64 accumulation. TF32 is CUDA's.
+enum class Precision { Float32, TF32, Float16, BFloat16 };
+
 enum class Perturbation {
   Absolute,  // s_c := mean_c ± k σ_c (released code)
   Relative   // s_c := s_c ± k σ_c, the image's own (paper)
@@ -44,6 +47,7 @@ struct SweepOptions {
   SampleSettings samples;
   Preprocess preprocess = Preprocess::Float;
   NoiseMode noise = NoiseMode::Const;
+  Precision precision = Precision::Float32;  // of "exact" and the methods built on it; "reference" uses the models' own
   std::int64_t batch = 0;         // pictures a forward; 0: chosen from the picture size and `memory_bytes`
   std::int64_t memory_bytes = 0;  // bound on working memory; 0: a quarter of the device's free memory
 };
@@ -57,6 +61,7 @@ struct RelevanceRows {
   at::Tensor counts;                   // [n] int64: images with a non-zero difference
   std::int64_t images = 0;             // pictures rendered
   std::string implementation;          // what computed it: "reference", "exact"
+  std::int64_t batch = 0;              // pictures a forward at the end: smaller than at the start if memory ran out
   double seconds = 0;
 };
 

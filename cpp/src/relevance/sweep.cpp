@@ -1,21 +1,20 @@
-// The methods of the sweep by name. Each is one function of the same signature, in a file of its own; a faster one is
-// added by a line in the table.
+// The methods of the sweep by name, and a sweep in one piece.
 #include <algorithm>
 #include <array>
+#include <chrono>
 
+#include "relevance/engines.h"
 #include "styleclip/error.h"
 #include "styleclip/relevance.h"
 
 namespace styleclip {
 namespace {
 
-using SweepFunction = RelevanceRows (*)(Generator&, Clip&, const StyleStatistics&, const SweepOptions&,
-                                        const RunContext&);
 struct Method {
   const char* name;
-  SweepFunction run;
+  std::unique_ptr<SweepEngine> (*make)(const SweepTask&);
 };
-constexpr std::array kMethods = {Method{"reference", &sweep_reference}, Method{"exact", &sweep_exact}};
+constexpr std::array kMethods = {Method{"reference", &make_reference_engine}, Method{"exact", &make_exact_engine}};
 
 }  // namespace
 
@@ -25,15 +24,41 @@ std::vector<std::string> sweep_methods() {
   return names;
 }
 
-RelevanceRows sweep(const std::string& method, Generator& generator, Clip& clip, const StyleStatistics& statistics,
-                    const SweepOptions& options, const RunContext& run) {
+std::unique_ptr<SweepEngine> make_engine(const std::string& method, const SweepTask& task) {
   const auto found =
       std::find_if(kMethods.begin(), kMethods.end(), [&](const Method& known) { return method == known.name; });
-  if (found != kMethods.end()) return found->run(generator, clip, statistics, options, run);
+  if (found != kMethods.end()) return found->make(task);
 
   std::string names;
   for (const Method& known : kMethods) names += (names.empty() ? "" : ", ") + std::string(known.name);
   throw Error(ErrorCode::Argument, "There is no sweep method \"" + method + "\".", "Use one of: " + names + ".");
+}
+
+RelevanceRows sweep(const std::string& method, Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                    const SweepOptions& options, const RunContext& run) {
+  const auto start = std::chrono::steady_clock::now();
+  const SweepInputs inputs = make_sweep_inputs(generator, statistics, options, run);
+  const std::unique_ptr<SweepEngine> engine = make_engine(method, {generator, clip, inputs, options, run});
+  const SweepBlock whole{0, static_cast<std::int64_t>(inputs.moving.size()), 0, options.images};
+  RelevanceSums sums(whole.rows, clip.embedding_dim(), c10::Device(clip.device()));
+  ProgressMeter meter(run, "sweep", engine->work(whole), "images");
+  engine->run(whole, sums, meter);
+  RelevanceRows result = finish_rows(sums, inputs.channels, inputs.moving, options.images);
+  result.images = engine->work(whole);
+  result.implementation = engine->implementation();
+  result.batch = engine->batch();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                              const SweepOptions& options, const RunContext& run) {
+  return sweep("reference", generator, clip, statistics, options, run);
+}
+
+RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                          const SweepOptions& options, const RunContext& run) {
+  return sweep("exact", generator, clip, statistics, options, run);
 }
 
 }  // namespace styleclip

@@ -3,23 +3,17 @@
 // picture the network is folded and run once, then every channel's two pictures are painted from what that run left.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <utility>
 
-#include "relevance/batching.h"
+#include "relevance/engines.h"
 #include "relevance/exact/canvas.h"
 #include "relevance/exact/network.h"
 #include "relevance/exact/painter.h"
-#include "relevance/relevance_sums.h"
-#include "relevance/sweep_inputs.h"
 #include "runtime/philox.h"
-#include "styleclip/error.h"
-#include "styleclip/relevance.h"
 
 namespace styleclip {
 namespace {
@@ -43,117 +37,97 @@ std::vector<at::Tensor> noise_of(const exact::Network& network, const SweepOptio
   return maps;
 }
 
-// Rows of the sums that belong to one layer: [first, first + count) of inputs.moving.
-struct Block {
+// Rows of a block that belong to one layer: [first, first + count) of the block's own numbering.
+struct LayerRows {
   std::size_t layer;
   std::int64_t first, count;
 };
 
-std::vector<Block> blocks_of(const StyleLayout& layout, const SweepInputs& inputs) {
-  std::vector<Block> blocks;
-  for (std::size_t i = 0; i < inputs.moving.size(); ++i) {
-    const std::size_t layer = layout.layer_of(inputs.channels[static_cast<std::size_t>(inputs.moving[i])]);
-    if (blocks.empty() || blocks.back().layer != layer) blocks.push_back({layer, static_cast<std::int64_t>(i), 0});
-    ++blocks.back().count;
+std::vector<LayerRows> by_layer(const StyleLayout& layout, const SweepInputs& inputs, const SweepBlock& block) {
+  std::vector<LayerRows> parts;
+  for (std::int64_t i = 0; i < block.rows; ++i) {
+    const std::int64_t row = inputs.moving[static_cast<std::size_t>(block.first_row + i)];
+    const std::size_t layer = layout.layer_of(inputs.channels[static_cast<std::size_t>(row)]);
+    if (parts.empty() || parts.back().layer != layer) parts.push_back({layer, i, 0});
+    ++parts.back().count;
   }
-  return blocks;
+  return parts;
 }
 
-class ExactSweep {
+class ExactEngine : public SweepEngine {
  public:
-  ExactSweep(exact::Network network, Generator& generator, Clip& clip, const StyleStatistics& statistics,
-             const SweepOptions& options, const RunContext& run)
-      : generator_(generator),
-        clip_(clip),
-        options_(options),
-        run_(run),
+  ExactEngine(const SweepTask& task, exact::Network network)
+      : SweepEngine(task),
         network_(std::move(network)),
         // CLIP's own size, so that only its mean and deviation are left to do; the released code's 8-bit roundings need
         // the whole picture.
-        canvas_(network_, options.preprocess == Preprocess::Float ? clip.image_size() : generator.image_size()),
-        inputs_(make_sweep_inputs(generator, statistics, options, run)),
-        blocks_(blocks_of(generator.layout(), inputs_)),
-        sums_(static_cast<std::int64_t>(inputs_.moving.size()), clip.embedding_dim(), c10::Device(clip.device())) {
-    const std::int64_t bytes = picture_bytes(generator.layout(), clip.image_size());
-    batch_ = std::max<std::int64_t>(2, choose_batch(options.batch, options.memory_bytes, bytes, generator.device()));
+        canvas_(network_, task.options.preprocess == Preprocess::Float ? task.clip.image_size()
+                                                                       : task.generator.image_size()) {
+    batch_ = std::max<std::int64_t>(2, batch_);
   }
 
-  RelevanceRows run() {
-    const auto start = std::chrono::steady_clock::now();
-    const auto moving = static_cast<std::int64_t>(inputs_.moving.size());
-    ProgressMeter meter(run_, "sweep", 2 * moving * options_.images, "images");
-    for (std::int64_t picture = 0; picture < options_.images; ++picture) sweep_picture(picture, meter);
-    RelevanceRows result = finish_rows(sums_, inputs_.channels, inputs_.moving, options_.images);
-    result.images = 2 * moving * options_.images;
-    result.implementation = "exact";
-    result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    return result;
-  }
+  std::string implementation() const override { return "exact"; }
 
- private:
-  void sweep_picture(std::int64_t picture, ProgressMeter& meter) {
-    run_.check();
-    std::vector<at::Tensor> styles = generator_.layout().unflatten(inputs_.base.narrow(0, picture, 1));
-    for (at::Tensor& style : styles) style = style[0];
-    const exact::Painter painter(network_, canvas_, styles, noise_of(network_, options_, picture));
-    for (const Block& block : blocks_) {
-      for (std::int64_t done = 0; done < block.count; done += batch_ / 2) {
-        run_.check();
-        const std::int64_t k = std::min(batch_ / 2, block.count - done);
-        sweep_channels(painter, picture, block.layer, block.first + done, k);
-        meter.step(2 * k);
+  void run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter) override {
+    const c10::InferenceMode guard;
+    const std::vector<LayerRows> parts = by_layer(task_.generator.layout(), task_.inputs, block);
+    for (std::int64_t i = 0; i < block.pictures; ++i) {
+      task_.run.check();
+      const std::int64_t picture = block.first_picture + i;
+      std::vector<at::Tensor> styles = task_.generator.layout().unflatten(task_.inputs.base.narrow(0, picture, 1));
+      for (at::Tensor& style : styles) style = style[0];
+      const exact::Painter painter(network_, canvas_, styles, noise_of(network_, task_.options, picture));
+      for (const LayerRows& part : parts) {
+        for (std::int64_t done = 0; done < part.count;) {
+          task_.run.check();
+          std::int64_t k = 0;
+          at::Tensor f;
+          with_smaller_batches([&] {
+            k = std::min(std::max<std::int64_t>(1, batch_ / 2), part.count - done);
+            f = embed(painter, picture, part.layer, block.first_row + part.first + done, k);
+          });
+          sums.add(part.first + done, f.narrow(0, 0, k).unsqueeze(1), f.narrow(0, k, k).unsqueeze(1));
+          check_finite(sums, block, part.first + done, k);
+          meter.step(2 * k);
+          done += k;
+        }
       }
     }
   }
 
-  void sweep_channels(const exact::Painter& painter, std::int64_t picture, std::size_t layer, std::int64_t first,
-                      std::int64_t k) {
-    const StyleLayer& place = generator_.layout().layers[layer];
+ private:
+  // Embeddings [2 k, dim] of rows first … first + k − 1 of the sweep, which are of one layer: plus first.
+  at::Tensor embed(const exact::Painter& painter, std::int64_t picture, std::size_t layer, std::int64_t first,
+                   std::int64_t k) {
+    const SweepInputs& inputs = task_.inputs;
+    const StyleLayer& place = task_.generator.layout().layers[layer];
     const at::Tensor rows = at::tensor(
-        at::ArrayRef(inputs_.moving).slice(static_cast<std::size_t>(first), static_cast<std::size_t>(k)), at::kLong);
-    const at::Tensor here = rows.to(inputs_.plus.device());
+        at::ArrayRef(inputs.moving).slice(static_cast<std::size_t>(first), static_cast<std::size_t>(k)), at::kLong);
+    const at::Tensor here = rows.to(inputs.plus.device());
     const at::Tensor channels =
-        (at::tensor(inputs_.channels, at::kLong).index_select(0, rows) - place.offset).to(here.device());
-    const at::Tensor plus = inputs_.plus.select(1, picture).index_select(0, here);
-    const at::Tensor minus = inputs_.minus.select(1, picture).index_select(0, here);
+        (at::tensor(inputs.channels, at::kLong).index_select(0, rows) - place.offset).to(here.device());
+    const at::Tensor plus = inputs.plus.select(1, picture).index_select(0, here);
+    const at::Tensor minus = inputs.minus.select(1, picture).index_select(0, here);
     // Layers come as [conv, torgb], then [conv, conv, torgb] a block.
     const std::size_t to_rgb = layer < 2 ? 0 : (layer - 2) / 3 + 1;
     const std::size_t conv = layer < 2 ? 0 : layer - to_rgb;
     const at::Tensor painted = place.to_rgb ? painter.paint_to_rgb(to_rgb, channels, plus, minus)
                                             : painter.paint_conv(conv, channels, plus, minus);
-    const at::Tensor f = clip_.encode_image(clip_.preprocess(painted, options_.preprocess));
-    sums_.add(first, f.narrow(0, 0, k).unsqueeze(1), f.narrow(0, k, k).unsqueeze(1));
-    const std::int64_t broken = sums_.first_not_finite(first, k);
-    if (broken < 0) return;
-    const std::int64_t row = inputs_.moving[static_cast<std::size_t>(broken)];
-    throw Error(ErrorCode::NotFinite,
-                "The pictures of " +
-                    channel_name(generator_.layout(), inputs_.channels[static_cast<std::size_t>(row)]) +
-                    " give an embedding that is not finite, or has no length.",
-                "Check both models: render a few pictures and look.");
+    return task_.clip.encode_image(task_.clip.preprocess(painted, task_.options.preprocess));
   }
 
-  Generator& generator_;
-  Clip& clip_;
-  const SweepOptions& options_;
-  const RunContext& run_;
   exact::Network network_;
   exact::Canvas canvas_;
-  SweepInputs inputs_;
-  std::vector<Block> blocks_;
-  RelevanceSums sums_;
-  std::int64_t batch_ = 2;
 };
 
 }  // namespace
 
-RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
-                          const SweepOptions& options, const RunContext& run) {
+std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task) {
   const c10::InferenceMode guard;
-  const bool plain = c10::Device(generator.device()).is_cpu() && generator.dtype() == "float32";
-  std::optional<exact::Network> network = plain ? exact::read_network(generator) : std::nullopt;
-  if (!network) return sweep_reference(generator, clip, statistics, options, run);
-  return ExactSweep(std::move(*network), generator, clip, statistics, options, run).run();
+  const bool plain = c10::Device(task.generator.device()).is_cpu() && task.generator.dtype() == "float32";
+  std::optional<exact::Network> network = plain ? exact::read_network(task.generator) : std::nullopt;
+  if (!network) return make_reference_engine(task);
+  return std::make_unique<ExactEngine>(task, std::move(*network));
 }
 
 }  // namespace styleclip

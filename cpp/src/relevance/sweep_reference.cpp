@@ -12,13 +12,8 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <chrono>
 
-#include "relevance/batching.h"
-#include "relevance/relevance_sums.h"
-#include "relevance/sweep_inputs.h"
-#include "styleclip/error.h"
-#include "styleclip/relevance.h"
+#include "relevance/engines.h"
 
 namespace styleclip {
 namespace {
@@ -63,49 +58,40 @@ std::int64_t even_part(std::int64_t total, std::int64_t largest) {
   return (total + parts - 1) / parts;
 }
 
-}  // namespace
+class ReferenceEngine : public SweepEngine {
+ public:
+  using SweepEngine::SweepEngine;
 
-RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStatistics& statistics,
-                              const SweepOptions& options, const RunContext& run) {
-  const auto start = std::chrono::steady_clock::now();
-  const c10::NoGradGuard no_grad;
-  const SweepInputs inputs = make_sweep_inputs(generator, statistics, options, run);
-  const auto moving = static_cast<std::int64_t>(inputs.moving.size());
-  const std::int64_t pictures = options.images;
+  std::string implementation() const override { return "reference"; }
 
-  const std::int64_t batch = choose_batch(options.batch, options.memory_bytes,
-                                          picture_bytes(generator.layout(), clip.image_size()), generator.device());
-  const std::int64_t pairs = std::max<std::int64_t>(1, batch / 2);  // a batch of 1 renders the two signs one by one
-  const std::int64_t pictures_a_block = even_part(pictures, pairs);
-  const std::int64_t channels_a_block = std::max<std::int64_t>(1, pairs / pictures_a_block);
-
-  RelevanceSums sums(moving, clip.embedding_dim(), c10::Device(clip.device()));
-  ProgressMeter meter(run, "sweep", 2 * moving * pictures, "images");
-  for (std::int64_t first = 0; first < moving; first += channels_a_block) {
-    const std::int64_t k = std::min(channels_a_block, moving - first);
-    for (std::int64_t m0 = 0; m0 < pictures; m0 += pictures_a_block) {
-      const std::int64_t m = std::min(pictures_a_block, pictures - m0);
-      const at::Tensor codes = perturbed_codes(inputs, first, k, m0, m);
-      const at::Tensor f = embed(generator, clip, codes, m0, batch, options, run);
-      sums.add(first, f[0], f[1]);
-      meter.step(2 * k * m);
-    }
-    const std::int64_t broken = sums.first_not_finite(first, k);
-    if (broken >= 0) {
-      const std::int64_t row = inputs.moving[static_cast<std::size_t>(broken)];
-      throw Error(ErrorCode::NotFinite,
-                  "The pictures of " +
-                      channel_name(generator.layout(), inputs.channels[static_cast<std::size_t>(row)]) +
-                      " give an embedding that is not finite, or has no length.",
-                  "Check both models: render a few pictures and look; in half precision, try float32.");
+  void run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter) override {
+    const c10::NoGradGuard no_grad;
+    std::int64_t k = 0;
+    for (std::int64_t first = 0; first < block.rows; first += k) {
+      // A batch of 1 renders the two signs one by one.
+      const std::int64_t pairs = std::max<std::int64_t>(1, batch_ / 2);
+      const std::int64_t pictures_a_part = even_part(block.pictures, pairs);
+      k = std::min(std::max<std::int64_t>(1, pairs / pictures_a_part), block.rows - first);
+      for (std::int64_t m0 = 0; m0 < block.pictures; m0 += pictures_a_part) {
+        const std::int64_t m = std::min(pictures_a_part, block.pictures - m0);
+        const std::int64_t picture = block.first_picture + m0;
+        at::Tensor f;
+        with_smaller_batches([&] {
+          const at::Tensor codes = perturbed_codes(task_.inputs, block.first_row + first, k, picture, m);
+          f = embed(task_.generator, task_.clip, codes, picture, batch_, task_.options, task_.run);
+        });
+        sums.add(first, f[0], f[1]);
+        meter.step(2 * k * m);
+      }
+      check_finite(sums, block, first, k);
     }
   }
+};
 
-  RelevanceRows result = finish_rows(sums, inputs.channels, inputs.moving, pictures);
-  result.images = 2 * moving * pictures;
-  result.implementation = "reference";
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return result;
+}  // namespace
+
+std::unique_ptr<SweepEngine> make_reference_engine(const SweepTask& task) {
+  return std::make_unique<ReferenceEngine>(task);
 }
 
 }  // namespace styleclip

@@ -1,0 +1,40 @@
+// What all engines share: their batch, and what they say of numbers that are none.
+#include "relevance/engine.h"
+
+#include <ATen/DeviceAccelerator.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "relevance/batching.h"
+
+namespace styleclip {
+
+SweepEngine::SweepEngine(const SweepTask& task)
+    : task_(task),
+      batch_(choose_batch(task.options.batch, task.options.memory_bytes,
+                          picture_bytes(task.generator.layout(), task.clip.image_size()), task.generator.device())) {}
+
+void SweepEngine::check_finite(const RelevanceSums& sums, const SweepBlock& block, std::int64_t first,
+                               std::int64_t k) const {
+  const std::int64_t broken = sums.first_not_finite(first, k);
+  if (broken < 0) return;
+  const std::int64_t row = task_.inputs.moving[static_cast<std::size_t>(block.first_row + broken)];
+  throw Error(ErrorCode::NotFinite,
+              "The pictures of " +
+                  channel_name(task_.generator.layout(), task_.inputs.channels[static_cast<std::size_t>(row)]) +
+                  " give an embedding that is not finite, or has no length.",
+              "Check both models: render a few pictures and look; in half precision, try float32.");
+}
+
+void SweepEngine::halve_or_rethrow() {
+  try {
+    rethrow_translated("sweep the style channels");
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::OutOfMemory || batch_ <= 1) throw;
+  }
+  batch_ = std::max<std::int64_t>(1, batch_ / 2);
+  if (!c10::Device(task_.generator.device()).is_cpu()) at::accelerator::emptyCache();
+}
+
+}  // namespace styleclip
