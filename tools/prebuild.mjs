@@ -4,6 +4,7 @@
  * then the result is checked for what would break on another machine.
  */
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { readElf } from './libtorch/elf.mjs';
 import { isSystemLibrary } from './libtorch/inspect.mjs';
@@ -40,7 +41,7 @@ try {
     onLine: (line) => voice.tick(`      ${line}`),
   });
   await copyFile(join(work, 'build/Release/styleclip.build.json'), join(output, 'styleclip.build.json'));
-  await check(output, [ROOT, native.libtorch?.directory ?? ROOT]);
+  await check(output, [ROOT, homedir(), native.libtorch?.directory ?? ROOT, native.nvcc ?? ROOT]);
   voice.say(`prebuild: ${(await readdir(output)).join(', ')} in ${output}`);
 } catch (error) {
   reportFailure(error);
