@@ -104,7 +104,7 @@ export function loadNative(options: LoadNativeOptions = {}): NativeAddon {
 /** Throws `PLATFORM` where the native part cannot run. */
 export function checkPlatform(): void {
   const { platform, arch } = process;
-  const remedy = 'styleclip runs on Linux with glibc, x64 or arm64, with Node.js 20.19 or newer.';
+  const remedy = 'styleclip runs on Linux x64 with glibc, with Node.js 20.19 or newer (arm64 builds are not tested).';
   if (platform !== 'linux' || (arch !== 'x64' && arch !== 'arm64')) {
     throw new StyleClipError('PLATFORM', `There is no styleclip for ${platform}-${arch}.`, { remedy });
   }
