@@ -1,5 +1,6 @@
 // The native addon, loaded at the first use and never before: importing the package costs nothing and cannot fail.
 
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defaultThreads, libtorchOption, log, settingsUsed } from './configure.js';
 import { StyleClipError } from './errors.js';
@@ -39,20 +40,26 @@ export function versions(): NativeAddon['versions'] {
 /**
  * Devices usable now: `['cpu']`, or `['cpu', 'cuda:0', …]`. Loads the native part, and opens the CUDA plug-in where it was
  * built; where that cannot be opened (libtorch's CUDA half is not installed, say) there is the CPU, and the logger is told
- * why. Loading a model on `'cuda'` rejects with the reason (`DEVICE`).
+ * why (a warning where there is an NVIDIA driver, else a note for debugging). Loading a model on `'cuda'` rejects with the reason (`DEVICE`).
  */
 export async function devices(): Promise<string[]> {
   try {
     return await openCuda();
   } catch (e) {
     if (!StyleClipError.is(e) || e.code !== 'ERR_STYLECLIP_DEVICE') throw e;
-    log('warn', `CUDA is not used: ${e.message}`);
+    // News only where there is a GPU to be had.
+    log(hasNvidiaDriver() ? 'warn' : 'debug', `CUDA is not used: ${e.message}`);
   }
   try {
     return await native().devices('');
   } catch (e) {
     throw nativeError(e);
   }
+}
+
+/** Whether NVIDIA's kernel driver is loaded, or handed into this container. */
+function hasNvidiaDriver(): boolean {
+  return ['/dev/nvidiactl', '/proc/driver/nvidia/version', '/dev/dxg'].some((path) => existsSync(path));
 }
 
 /** Opens the CUDA plug-in, where there is one, before a model is loaded that may go to a GPU. */
