@@ -1,11 +1,13 @@
-# The core's benchmarks, without Node: one program a question (bench/<question>/<question>_bench.cpp), in build/bench.
-file(GLOB styleclip_bench_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bench/*/*_bench.cpp")
-foreach(source IN LISTS styleclip_bench_sources)
-  get_filename_component(name "${source}" NAME_WE)
-  add_executable(${name} "${source}")
-  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/bench")
-  target_include_directories(${name} SYSTEM PRIVATE "${PROJECT_SOURCE_DIR}/cpp/third_party")
-  target_link_libraries(${name} PRIVATE styleclip_core styleclip::program styleclip_warnings Threads::Threads
-                                        ${CMAKE_DL_LIBS})
-  target_link_options(${name} PRIVATE "-Wl,-rpath,${STYLECLIP_LIBTORCH}/lib")
-endforeach()
+# styleclip_bench: the core's benchmarks without Node (bench/program), in build/bench. It times parts that are not public,
+# so it sees cpp/src.
+file(GLOB styleclip_bench_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bench/program/*.cpp")
+add_executable(styleclip_bench ${styleclip_bench_sources})
+set_target_properties(styleclip_bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/bench")
+target_include_directories(styleclip_bench PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")
+target_include_directories(styleclip_bench SYSTEM PRIVATE "${PROJECT_SOURCE_DIR}/cpp/third_party")
+target_link_libraries(styleclip_bench PRIVATE styleclip_core styleclip::program styleclip_warnings Threads::Threads
+                                              ${CMAKE_DL_LIBS})
+target_link_options(styleclip_bench PRIVATE "-Wl,-rpath,${STYLECLIP_LIBTORCH}/lib")
+if(STYLECLIP_PCH)
+  target_precompile_headers(styleclip_bench PRIVATE <ATen/ATen.h> <nlohmann/json.hpp> <string> <vector> <map> <memory>)
+endif()

@@ -1,22 +1,77 @@
 /*
- * How many pictures a second does the relevance sweep render and embed? On the cats, every method compiled in, beside the
- * same sweep picture by picture (what the released code does) and a 2048 x 2048 x 2048 matrix product on the same threads.
+ * How fast is the relevance sweep on the cats, beside a plain PyTorch loop, beside the readable implementation, and beside
+ * what this machine can do at best? docs/performance.md says what each figure means. Correctness comes first: a contender
+ * whose numbers are not the reference's has no rate. Contenders take turns in one run.
  *
  *     --images 2        sample pictures (each is rendered twice for every channel)
  *     --layers conv     style layers: conv, torgb, all, or one layer's name
  *     --threads 0       0: libtorch's choice
- *     --repeats 3       turns of every contender
- *     --batch 0         pictures a forward; 0: chosen
+ *     --turns 5         of every contender
+ *     --pairs 24        of a sweep through Node and one without
+ *     --parts ratios,stages,node,memory,scaling     which parts to run
  *     --generator FILE, --clip FILE   other models than the cats
+ *
+ * The PyTorch loop needs a Python with torch: STYLECLIP_BENCH_PYTHON, or python3.
  */
 import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { median, medianInterval } from './numbers.mjs';
+import { Turns } from './turns.mjs';
 
 const ROOT = join(import.meta.dirname, '..', '..');
+const PROGRAM = join(ROOT, 'build', 'bench', 'styleclip_bench');
+const SAMPLES = '2000';
+/** Every how many channels the PyTorch loop takes in its turns: it is slow, and its cost does not depend on the channel. */
+const LOOP_CHANNELS = 40;
+const PROMPTS = ['a cat with glasses', 'a cat with a hat', 'a sleepy cat', 'a black cat', 'a striped cat'];
+const SURVIVORS = 20;
+const MIB = 2 ** 20;
+// Threads that wait without spinning, as the package sets it: other programs need their cores.
+const ENV = { OMP_WAIT_POLICY: 'passive', ...process.env };
+
 const execute = promisify(execFile);
 
-export const describe = 'pictures a second of the relevance sweep on the cats, by method';
+export const describe = 'the relevance sweep on the cats: methods, PyTorch, ceilings, Node, memory, scaling';
+
+/** @typedef {import('./turns.mjs').Message} Message */
+/** @typedef {{ generator: string, clip: string, images: number, layers: string, threads: number, turns: number, pairs: number, parts: Set<string>, folder: string }} Settings */
+
+const DEFAULTS = { images: '2', layers: 'conv', threads: '0', turns: '5', pairs: '24' };
+const PARTS = ['ratios', 'stages', 'node', 'memory', 'scaling'];
+
+/**
+ * @param {Record<string, string>} options
+ * @param {string} folder
+ * @returns {Settings}
+ */
+function settingsOf(options, folder) {
+  const cats = join(ROOT, 'models', 'cats');
+  const known = {
+    ...DEFAULTS,
+    generator: join(cats, 'generator.pt'),
+    clip: join(cats, 'clip.pt'),
+    parts: PARTS.join(),
+  };
+  for (const name of Object.keys(options)) {
+    if (!(name in known)) throw new Error(`there is no option --${name} of sweep`);
+  }
+  const all = { ...known, ...options };
+  const parts = new Set(all.parts.split(','));
+  for (const part of parts) if (!PARTS.includes(part)) throw new Error(`there is no part ${part}: ${PARTS.join(', ')}`);
+  /** @param {'images' | 'threads' | 'turns' | 'pairs'} name */
+  const number = (name) => {
+    const value = Number(all[name]);
+    if (!Number.isSafeInteger(value) || value < 0) throw new Error(`--${name} is ${all[name]}`);
+    return value;
+  };
+  return {
+    ...{ generator: all.generator, clip: all.clip, layers: all.layers, parts, folder },
+    ...{ images: number('images'), threads: number('threads'), turns: number('turns'), pairs: number('pairs') },
+  };
+}
 
 /**
  * @param {string} program
@@ -24,9 +79,7 @@ export const describe = 'pictures a second of the relevance sweep on the cats, b
  */
 async function call(program, args) {
   try {
-    // Threads that wait without spinning, as the package sets it: other programs need their cores.
-    const env = { OMP_WAIT_POLICY: 'passive', ...process.env };
-    return (await execute(program, args, { cwd: ROOT, env, maxBuffer: 2 ** 26 })).stdout;
+    return (await execute(program, args, { cwd: ROOT, env: ENV, maxBuffer: 2 ** 26 })).stdout;
   } catch (error) {
     const output = /** @type {{ stdout?: string, stderr?: string }} */ (error);
     const tail = `${output.stdout ?? ''}${output.stderr ?? ''}`.trimEnd().split('\n').slice(-20).join('\n');
@@ -34,51 +87,293 @@ async function call(program, args) {
   }
 }
 
-/** @param {Record<string, string>} options */
-export async function run(options) {
-  const { generator, clip, ...rest } = options;
-  await call(process.execPath, [join('tools', 'build.mjs'), 'native']);
-  await call('cmake', ['-DSTYLECLIP_BENCH=ON', 'build']);
-  await call('cmake', ['--build', 'build', '--target', 'sweep_bench', '--parallel', '2']);
-  const cats = join(ROOT, 'models', 'cats');
-  return JSON.parse(
-    await call(join(ROOT, 'build', 'bench', 'sweep_bench'), [
-      generator ?? join(cats, 'generator.pt'),
-      clip ?? join(cats, 'clip.pt'),
-      ...Object.entries(rest).flatMap(([name, value]) => [`--${name}`, value]),
-    ]),
-  );
+/** @param {Settings} of */
+function programArgs(of) {
+  const models = ['--generator', of.generator, '--clip', of.clip, '--samples', SAMPLES];
+  return [...models, '--images', String(of.images), '--layers', of.layers, '--threads', String(of.threads)];
 }
 
 /**
- * @param {{
- *   threads: number,
- *   machine: { cpu: string, loadBefore: number },
- *   matmul: { size: number, gflops: number },
- *   sweep: { channels: number, pictures: number },
- *   methods: {
- *     name: string, batch: number, imagesPerSecond: number, timesPictureByPicture: number,
- *     agreement: { largestDistance: number, lowestCosine: number },
- *   }[],
- * }} result
+ * @param {Settings} of
+ * @param {string[]} more
  */
-export function show(result) {
-  const { size, gflops } = result.matmul;
-  const lines = [
-    `${result.machine.cpu}, ${result.threads} threads, load ${result.machine.loadBefore} before`,
-    `${result.sweep.channels} channels x ${result.sweep.pictures} pictures x 2; matmul ${size}: ${gflops.toFixed(0)} GFLOP/s`,
-    'method               images/s   times   largest distance   lowest cosine',
+async function openProgram(of, more = []) {
+  const program = new Turns(PROGRAM, ['turns', ...programArgs(of), ...more], ENV);
+  return { program, about: await program.read() };
+}
+
+/**
+ * The Python of the comparison, or why there is none.
+ * @param {Settings} of
+ * @returns {Promise<{ loop: Turns, torch: string } | { reason: string }>}
+ */
+async function openLoop(of) {
+  const python = process.env['STYLECLIP_BENCH_PYTHON'] ?? 'python3';
+  try {
+    await execute(python, ['-c', 'import torch'], { env: ENV });
+  } catch {
+    return { reason: `${process.env['STYLECLIP_BENCH_PYTHON'] ? 'STYLECLIP_BENCH_PYTHON' : 'python3'} has no torch` };
+  }
+  const args = [join(import.meta.dirname, 'torch_loop.py'), of.generator, of.clip, String(of.threads)];
+  const loop = new Turns(python, args, ENV);
+  try {
+    return { loop, torch: (await loop.read())['torch'] };
+  } catch (error) {
+    return { reason: /** @type {Error} */ (error).message };
+  }
+}
+
+/**
+ * Directions of texts, [prompts, dim] float32, for the agreement of relevances.
+ * @param {Settings} of
+ */
+async function writeDirections(of) {
+  const { Clip } = await import('../../dist/index.js');
+  const clip = await Clip.load(of.clip, { device: 'cpu' });
+  const all = [];
+  try {
+    for (const target of PROMPTS) all.push((await clip.direction({ neutral: 'a cat', target })).direction);
+  } finally {
+    await clip.close();
+  }
+  const file = join(of.folder, 'directions.f32');
+  await writeFile(file, Buffer.concat(all.map((one) => Buffer.from(one.buffer, one.byteOffset, one.byteLength))));
+  return file;
+}
+
+/**
+ * Every contender in turn, and how far its numbers are from the truth.
+ * @param {Settings} of
+ */
+async function ratios(of) {
+  const { program, about } = await openProgram(of);
+  const opened = await openLoop(of);
+  /** @type {Record<string, string>} */
+  const reasons = {};
+  try {
+    const names = ['exact', 'exact/bfloat16', 'screened'];
+    const directions = await writeDirections(of);
+    const agreement = await program.ask({ do: 'agreement', contenders: names, directions, survivors: SURVIVORS });
+    /** @type {Map<string, { turn: () => Promise<Message>, rates: number[], last?: Message }>} */
+    const contenders = new Map();
+    /** @param {string} contender */
+    const add = (contender) =>
+      contenders.set(contender, { turn: () => program.ask({ do: 'sweep', contender }), rates: [] });
+    add('reference/1');
+    add('reference');
+    for (const name of names) {
+      const { reason } = agreement['against'][name];
+      if (reason === undefined) add(name);
+      else reasons[name] = reason;
+    }
+    let torch = null;
+    if ('loop' in opened) {
+      const file = join(of.folder, 'pictures.f32');
+      const pictures = await program.ask({ do: 'pictures', contender: 'reference', file, channels: LOOP_CHANNELS });
+      const { distance } = await opened.loop.ask({ do: 'pictures', file, ...pictures });
+      torch = { version: opened.torch, distance, distanceInEpsilons: distance / agreement['epsilon'] };
+      if (torch.distanceInEpsilons < 4) {
+        contenders.set('torchLoop', { turn: () => opened.loop.ask({ do: 'sweep' }), rates: [] });
+      } else {
+        reasons['torchLoop'] = `its embeddings are ${torch.distanceInEpsilons.toFixed(1)} ε from ours`;
+      }
+    } else {
+      reasons['torchLoop'] = opened.reason;
+    }
+    const ceilings = [];
+    for (let turn = 0; turn < Math.max(1, of.turns); ++turn) {
+      ceilings.push(await program.ask({ do: 'ceilings', precisions: ['float32', 'bfloat16'] }));
+      for (const contender of contenders.values()) {
+        contender.last = await contender.turn();
+        contender.rates.push(contender.last['images'] / contender.last['seconds']);
+      }
+    }
+    const methods = [...contenders].map(([name, { rates, last }]) => ({
+      name,
+      imagesPerSecond: median(rates),
+      channelsPerSecond: median(rates) / (2 * of.images),
+      allRates: rates,
+      batch: last?.['batch'] ?? 1,
+      implementation: last?.['implementation'] ?? 'PyTorch',
+    }));
+    /** @param {string} a @param {string} b */
+    const ratio = (a, b) => {
+      const [x, y] = [a, b].map((name) => contenders.get(name)?.rates);
+      return x && y ? median(x.map((rate, i) => rate / (y[i] ?? Number.NaN))) : null;
+    };
+    return {
+      ...about,
+      sweep: { pictures: of.images, layers: of.layers },
+      ratios: {
+        exactFloat32VsTorchLoop: ratio('exact', 'torchLoop'),
+        exactFloat32VsReference: ratio('exact', 'reference'),
+        exactBfloat16VsTorchLoop: ratio('exact/bfloat16', 'torchLoop'),
+        screenedVsExact: ratio('screened', 'exact'),
+      },
+      reasons,
+      methods,
+      agreement,
+      torchLoop: torch,
+      ceilings,
+    };
+  } finally {
+    await program.close();
+    if ('loop' in opened) await opened.loop.close();
+  }
+}
+
+/** @param {Settings} of */
+async function stages(of) {
+  const text = await call(PROGRAM, ['stages', ...programArgs(of)]);
+  const { byPrecision, batch } = JSON.parse(text);
+  const float32 = byPrecision.float32;
+  const list = Object.entries(byPrecision).flatMap(([precision, one]) =>
+    /** @type {any} */ (one).stages.map((/** @type {Message} */ stage) => ({ precision, ...stage })),
+  );
+  const shares = Object.fromEntries(
+    Object.entries(byPrecision).map(([name, one]) => [name, /** @type {any} */ (one).shareOfMatmul]),
+  );
+  return { shareOfMatmul: float32.shareOfMatmul, shareOfMatmulByPrecision: shares, stagesBatch: batch, stages: list };
+}
+
+/**
+ * The same sweep through Node and without, pair by pair, each first in half of them.
+ * @param {Settings} of
+ */
+async function nodeOverhead(of) {
+  const { program } = await openProgram(of);
+  const args = [join(import.meta.dirname, 'node_turns.mjs'), of.generator, of.clip, String(of.threads), SAMPLES];
+  const node = new Turns(process.execPath, args, ENV);
+  try {
+    await node.read();
+    const plain = async () => (await program.ask({ do: 'sweep', contender: 'exact' }))['seconds'];
+    const through = async () => (await node.ask({ images: of.images, layers: of.layers }))['seconds'];
+    await plain();
+    await through();
+    const pairs = [];
+    for (let i = 0; i < Math.max(1, of.pairs); ++i) {
+      const first = i % 2 === 0 ? await plain() : await through();
+      const second = i % 2 === 0 ? await through() : await plain();
+      pairs.push(i % 2 === 0 ? { plain: first, node: second } : { plain: second, node: first });
+    }
+    const ratios = pairs.map((pair) => pair.node / pair.plain);
+    return { node: { medianRatio: median(ratios), interval95: medianInterval(ratios), pairs } };
+  } finally {
+    await node.close();
+    await program.close();
+  }
+}
+
+/**
+ * Peak resident memory of one sweep, each in a process of its own, and how far that is above the loaded models.
+ * @param {Settings} of
+ */
+async function memory(of) {
+  const cases = [
+    { memory: 32 * MIB },
+    { memory: 64 * MIB },
+    { memory: 128 * MIB },
+    { memory: 256 * MIB },
+    { memory: 128 * MIB, images: 1 },
+    { memory: 128 * MIB, images: 4 },
+    { memory: 128 * MIB, channels: 160 },
   ];
-  for (const method of result.methods) {
+  const table = [];
+  for (const contender of ['exact', 'reference']) {
+    for (const one of cases) {
+      const { program } = await openProgram(of);
+      try {
+        const { residentBytes } = await program.ask({ do: 'memory' });
+        const { peakBytes, batch, images } = await program.ask({ do: 'sweep', contender, ...one });
+        const grownMiB = (peakBytes - residentBytes) / MIB;
+        table.push({ contender, ...one, rendered: images, batch, peakMiB: peakBytes / MIB, grownMiB });
+      } finally {
+        await program.close();
+      }
+    }
+  }
+  return { memory: table };
+}
+
+/** @param {Settings} of */
+async function scaling(of) {
+  const methods = ['--methods', 'reference,exact,exact/bfloat16', '--turns', '3'];
+  /** @type {Record<string, unknown>} */
+  const curves = {};
+  for (const by of ['channels', 'images', 'batch', 'threads', 'resolution']) {
+    const steps = by === 'threads' ? ['--steps', availableParallelism() > 1 ? `1,${availableParallelism()}` : '1'] : [];
+    const small = by === 'resolution' ? ['--channel-max', '64', '--channels', '64', '--images', '1'] : [];
+    const answer = await call(PROGRAM, ['scaling', ...programArgs(of), ...methods, '--by', by, ...steps, ...small]);
+    curves[by] = JSON.parse(answer).curves;
+  }
+  return { scaling: curves };
+}
+
+/** @param {Record<string, string>} options */
+export async function run(options) {
+  const folder = await mkdtemp(join(tmpdir(), 'styleclip-bench-'));
+  try {
+    const of = settingsOf(options, folder);
+    await call(process.execPath, [join('tools', 'build.mjs')]);
+    await call('cmake', ['-DSTYLECLIP_BENCH=ON', 'build']);
+    await call('cmake', ['--build', 'build', '--target', 'styleclip_bench', '--parallel', '2']);
+    /** @type {Record<string, unknown>} */
+    const result = {};
+    if (of.parts.has('ratios')) Object.assign(result, await ratios(of));
+    if (of.parts.has('stages')) Object.assign(result, await stages(of));
+    if (of.parts.has('node')) Object.assign(result, await nodeOverhead(of));
+    if (of.parts.has('memory')) Object.assign(result, await memory(of));
+    if (of.parts.has('scaling')) Object.assign(result, await scaling(of));
+    return result;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** @param {number | null | undefined} value */
+const times = (value) => (value === null || value === undefined ? 'none' : value.toFixed(2));
+
+/** @param {any} result */
+export function show(result) {
+  const lines = [`${result.machine.cpu}, load ${result.machine.loadBefore} before`];
+  for (const method of result.methods ?? []) {
+    lines.push(
+      `${method.name.padEnd(16)} ${method.imagesPerSecond.toFixed(1).padStart(8)} images/s, batch ${method.batch}`,
+    );
+  }
+  for (const [name, value] of Object.entries(result.ratios ?? {})) lines.push(`${name.padEnd(26)} ${times(value)}`);
+  for (const [name, reason] of Object.entries(result.reasons ?? {})) lines.push(`${name}: none, ${reason}`);
+  for (const [name, value] of Object.entries(result.shareOfMatmul ?? {})) {
+    lines.push(`share of matmul, ${name.padEnd(12)} ${times(value)}`);
+  }
+  for (const stage of result.stages ?? []) {
     lines.push(
       [
-        method.name.padEnd(20),
-        method.imagesPerSecond.toFixed(1).padStart(8),
-        method.timesPictureByPicture.toFixed(2).padStart(8),
-        method.agreement.largestDistance.toExponential(1).padStart(18),
-        method.agreement.lowestCosine.toFixed(6).padStart(15),
-      ].join(' '),
+        stage.precision.padEnd(9),
+        stage.kind.padEnd(11),
+        stage.name.padEnd(11),
+        `${(100 * stage.shareOfSweep).toFixed(1).padStart(5)} % of the sweep`,
+        `${stage.gflops.toFixed(0).padStart(6)} GFLOP/s`,
+        `${stage.gigabytesPerSecond.toFixed(2).padStart(6)} GB/s`,
+        `${times(stage.timesFloor).padStart(6)} x floor`,
+      ].join('  '),
     );
+  }
+  if (result.node) {
+    const [low, high] = result.node.interval95;
+    lines.push(`Node beside C++: ${result.node.medianRatio.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`);
+  }
+  for (const row of result.memory ?? []) {
+    const limit = `memory ${row.memory / MIB} MiB, ${row.rendered} pictures`;
+    lines.push(`${row.contender.padEnd(10)} ${limit}: batch ${row.batch}, grown by ${row.grownMiB.toFixed(0)} MiB`);
+  }
+  for (const [by, curves] of Object.entries(result.scaling ?? {})) {
+    for (const curve of curves) {
+      const points = curve.points.map(
+        (/** @type {any} */ point) => `${point[by]}: ${point.imagesPerSecond.toFixed(0)}`,
+      );
+      lines.push(`${curve.name.padEnd(16)} images/s by ${by}  ${points.join('  ') || curve.reason}`);
+    }
   }
   return `${lines.join('\n')}\n`;
 }

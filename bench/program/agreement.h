@@ -1,0 +1,24 @@
+// How far two ways of sweeping are apart, in the measure that the result itself is uncertain by.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <nlohmann/json.hpp>
+
+namespace styleclip::bench {
+
+/// ε, the noise of a difference of embeddings: the root mean square, over channels and pictures, of how far the
+/// differences [channels, pictures, dim] of two orders of summation are apart.
+double noise_of(const at::Tensor& differences, const at::Tensor& others);
+
+/// Of differences [channels, pictures, dim] to the truth's:
+///   meanDifference   the largest distance of a channel's mean difference, and in units of ε
+///   cosine           of rows (the normalised sum of unit differences): the lowest among the resolved ones (median |d| at
+///                    least 300 ε), how many are resolved and how many are not, the lowest and the median of all
+///   relevance        per direction [prompts, dim] of unit length, undefined for none: Pearson and Spearman correlation of
+///                    rows · direction, and the recall of the channels that the truth selects at the β that leaves about
+///                    `survivors` of them: lowest and median over the directions
+nlohmann::ordered_json agreement(const at::Tensor& differences, const at::Tensor& truth, double noise,
+                                 const at::Tensor& directions, std::int64_t survivors);
+
+}  // namespace styleclip::bench

@@ -1,0 +1,82 @@
+// Correct first: the rows of every contender are held against the reference's before anything is timed. Then contenders
+// take turns, so that a busy moment of the machine falls on all of them.
+#include <algorithm>
+
+#include "agreement.h"
+#include "contenders.h"
+#include "questions.h"
+#include "styleclip/error.h"
+#include "timing.h"
+
+namespace styleclip::bench {
+
+using nlohmann::ordered_json;
+
+ordered_json answer_methods(const Arguments& arguments) {
+  const Sweeps sweeps(load_models(arguments));
+  const Load load = load_of(arguments);
+  const at::Tensor truth = sweeps.differences(contender_named("reference"), load);
+  const double noise = noise_of(sweeps.differences(contender_named("reference/1"), load), truth);
+
+  std::vector<Contender> able;
+  ordered_json methods = ordered_json::array();
+  for (const Contender& contender : contenders(arguments)) {
+    ordered_json entry = {{"name", contender.name}};
+    try {
+      entry["agreement"] = agreement(sweeps.differences(contender, load), truth, noise, {}, 0);
+      able.push_back(contender);
+    } catch (const Error& error) {
+      entry["reason"] = error.what();
+    }
+    methods.push_back(entry);
+  }
+
+  Ceilings ceilings;
+  ceilings.device = at::Device(sweeps.models().generator->device());
+  std::vector<Precision> precisions = {Precision::Float32};
+  for (const Contender& contender : able) {
+    if (std::find(precisions.begin(), precisions.end(), contender.precision) == precisions.end()) {
+      precisions.push_back(contender.precision);
+    }
+  }
+  std::vector<std::vector<double>> rates(able.size());
+  std::vector<Run> last(able.size());
+  for (std::int64_t turn = 0; turn < std::max<std::int64_t>(1, arguments.number("turns")); ++turn) {
+    ceilings.measure(precisions);
+    for (std::size_t i = 0; i < able.size(); ++i) {
+      last[i] = sweeps.run(able[i], load);
+      rates[i].push_back(static_cast<double>(last[i].images) / last[i].seconds);
+    }
+  }
+  for (std::size_t i = 0; i < able.size(); ++i) {
+    for (ordered_json& entry : methods) {
+      if (entry["name"] != able[i].name) continue;
+      entry.update(to_json(last[i]));
+      entry.erase("seconds");
+      entry["imagesPerSecond"] = median(rates[i]);
+      entry["channelsPerSecond"] =
+          median(rates[i]) * static_cast<double>(last[i].channels) / static_cast<double>(last[i].images);
+      entry["allRates"] = rates[i];
+      entry["timesFirst"] = median(rates[i]) / median(rates[0]);
+    }
+  }
+  ordered_json result = describe(sweeps.models());
+  result["sweep"] = {{"pictures", load.images}, {"layers", load.layers}, {"channels", truth.size(0)}};
+  result["epsilon"] = noise;
+  result["ceilings"] = ceilings.json();
+  result["methods"] = methods;
+  return result;
+}
+
+ordered_json answer_ceilings(const Arguments& arguments) {
+  Ceilings ceilings;
+  ceilings.device = at::Device(arguments.text("device"));
+  std::vector<Precision> precisions = {Precision::Float32, Precision::BFloat16};
+  if (!ceilings.device.is_cpu()) precisions.insert(precisions.end(), {Precision::TF32, Precision::Float16});
+  for (std::int64_t turn = 0; turn < std::max<std::int64_t>(1, arguments.number("turns")); ++turn) {
+    ceilings.measure(precisions);
+  }
+  return {{"ceilings", ceilings.json()}};
+}
+
+}  // namespace styleclip::bench
