@@ -11,3 +11,11 @@ target_link_options(styleclip_bench PRIVATE "-Wl,-rpath,${STYLECLIP_LIBTORCH}/li
 if(STYLECLIP_PCH)
   target_precompile_headers(styleclip_bench PRIVATE <ATen/ATen.h> <nlohmann/json.hpp> <string> <vector> <map> <memory>)
 endif()
+
+# That it compiles, runs and agrees with the reference, on a few channels.
+if(STYLECLIP_TESTS)
+  add_test(NAME bench.methods COMMAND styleclip_bench methods --generator "${PROJECT_SOURCE_DIR}/models/cats/generator.pt"
+    --clip "${PROJECT_SOURCE_DIR}/models/cats/clip.pt" --samples 500 --images 1 --channels 40 --turns 1
+    --methods reference,exact)
+  set_tests_properties(bench.methods PROPERTIES TIMEOUT 600 ENVIRONMENT "OMP_WAIT_POLICY=passive;OMP_NUM_THREADS=2")
+endif()

@@ -20,7 +20,7 @@ import { seconds, Voice } from './setup/say.mjs';
 
 const CLANG_TOOLS = { 'clang-format': '19.1.7', 'clang-tidy': '19.1.0.1' };
 const CPP = new Set(['.cpp', '.h', '.cu']);
-const CPP_FOLDERS = /^(cpp\/(src|include)|binding|cuda|test\/(cpp|cuda-host|fuzz))\//;
+const CPP_FOLDERS = /^(cpp\/(src|include)|binding|cuda|test\/(cpp|cuda-host|fuzz)|bench)\//;
 /** clang-tidy takes a quarter of a minute for a file that includes libtorch. */
 const MOST_TIDIED = 20;
 
@@ -98,7 +98,7 @@ async function tidy(voice, tool, cpp, all) {
   const stems = new Set([...changed].map(stem));
   // cuda/register.cpp is compiled with CUDA's headers only, which this configuration has not.
   const files = cpp
-    .filter((file) => extname(file) === '.cpp' && !file.startsWith('test/') && file !== 'cuda/register.cpp')
+    .filter((file) => extname(file) === '.cpp' && !/^(test|bench)\//.test(file) && file !== 'cuda/register.cpp')
     .filter((file) => all || stems.has(stem(file)));
   const some = all ? files : files.slice(0, MOST_TIDIED);
   if (files.length > some.length) voice.say(`lint: clang-tidy takes ${some.length} of ${files.length} changed files`);

@@ -83,4 +83,18 @@ ordered_json agreement(const at::Tensor& differences, const at::Tensor& truth, d
   return json;
 }
 
+std::string disagreement(const ordered_json& agreement, Precision precision) {
+  const double moved = agreement["meanDifference"]["inEpsilons"];
+  const ordered_json& cosine = agreement["cosine"];
+  if (precision != Precision::Float32) {
+    const double middle = cosine["median"];
+    return middle >= 0.99 ? "" : "half of the rows have a cosine below " + std::to_string(middle);
+  }
+  if (!(moved <= 4)) return "a mean difference is off by " + std::to_string(moved) + " ε";
+  if (!cosine["lowestResolved"].is_null() && !(cosine["lowestResolved"].get<double>() >= 0.99999)) {
+    return "a resolved row has a cosine of " + std::to_string(cosine["lowestResolved"].get<double>());
+  }
+  return "";
+}
+
 }  // namespace styleclip::bench

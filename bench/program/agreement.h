@@ -4,6 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <nlohmann/json.hpp>
+#include <string>
+
+#include "styleclip/relevance.h"
 
 namespace styleclip::bench {
 
@@ -20,5 +23,10 @@ double noise_of(const at::Tensor& differences, const at::Tensor& others);
 ///                    `survivors` of them: lowest and median over the directions
 nlohmann::ordered_json agreement(const at::Tensor& differences, const at::Tensor& truth, double noise,
                                  const at::Tensor& directions, std::int64_t survivors);
+
+/// Why numbers that agree like this must not be timed; empty when they may. Float32 has to agree within 4 ε in every mean
+/// difference, and within 1e-5 in the cosine of every resolved row; lower precisions report what they do, and are wrong
+/// when half of their rows are off by more than 1e-2.
+std::string disagreement(const nlohmann::ordered_json& agreement, Precision precision);
 
 }  // namespace styleclip::bench

@@ -29,6 +29,8 @@ constexpr std::array kOptions = {
     Option{"images", "2", "sample pictures"},
     Option{"layers", "conv", "style layers: conv, torgb, all, or names"},
     Option{"channels", "0", "style channels, spread evenly over the layers; 0: all"},
+    Option{"check-channels", "0", "of the comparison with the reference, which is slow; 0: all that are swept"},
+    Option{"check-images", "0", "of that comparison; 0: as many as --images"},
     Option{"batch", "0", "pictures a forward; 0: chosen"},
     Option{"memory", "0", "bytes of working memory; 0: a quarter of the free memory"},
     Option{"turns", "3", "of every contender"},

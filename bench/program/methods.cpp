@@ -4,6 +4,7 @@
 
 #include "agreement.h"
 #include "contenders.h"
+#include "floors.h"
 #include "questions.h"
 #include "styleclip/error.h"
 #include "timing.h"
@@ -15,16 +16,26 @@ using nlohmann::ordered_json;
 ordered_json answer_methods(const Arguments& arguments) {
   const Sweeps sweeps(load_models(arguments));
   const Load load = load_of(arguments);
-  const at::Tensor truth = sweeps.differences(contender_named("reference"), load);
-  const double noise = noise_of(sweeps.differences(contender_named("reference/1"), load), truth);
+  Load checked = load;
+  if (arguments.number("check-channels") > 0) checked.channels = arguments.number("check-channels");
+  if (arguments.number("check-images") > 0) checked.images = arguments.number("check-images");
+  const at::Tensor truth = sweeps.differences(contender_named("reference"), checked);
+  const double noise = noise_of(sweeps.differences(contender_named("reference/1"), checked), truth);
 
   std::vector<Contender> able;
+  bool passed = true;
   ordered_json methods = ordered_json::array();
   for (const Contender& contender : contenders(arguments)) {
     ordered_json entry = {{"name", contender.name}};
     try {
-      entry["agreement"] = agreement(sweeps.differences(contender, load), truth, noise, {}, 0);
-      able.push_back(contender);
+      entry["agreement"] = agreement(sweeps.differences(contender, checked), truth, noise, {}, 0);
+      const std::string fault = disagreement(entry["agreement"], contender.precision);
+      if (fault.empty()) {
+        able.push_back(contender);
+      } else {
+        entry["reason"] = fault;
+        passed = false;
+      }
     } catch (const Error& error) {
       entry["reason"] = error.what();
     }
@@ -48,6 +59,7 @@ ordered_json answer_methods(const Arguments& arguments) {
       rates[i].push_back(static_cast<double>(last[i].images) / last[i].seconds);
     }
   }
+  const SweepInputs swept = sweeps.inputs(contender_named("reference"), load);
   for (std::size_t i = 0; i < able.size(); ++i) {
     for (ordered_json& entry : methods) {
       if (entry["name"] != able[i].name) continue;
@@ -56,14 +68,17 @@ ordered_json answer_methods(const Arguments& arguments) {
       entry["imagesPerSecond"] = median(rates[i]);
       entry["channelsPerSecond"] =
           median(rates[i]) * static_cast<double>(last[i].channels) / static_cast<double>(last[i].images);
+      entry["floor"] = sweep_floor(sweeps.models(), swept, ceilings, able[i].precision);
       entry["allRates"] = rates[i];
       entry["timesFirst"] = median(rates[i]) / median(rates[0]);
     }
   }
   ordered_json result = describe(sweeps.models());
-  result["sweep"] = {{"pictures", load.images}, {"layers", load.layers}, {"channels", truth.size(0)}};
+  result["sweep"] = {{"pictures", load.images}, {"layers", load.layers}, {"channels", swept.moving.size()}};
+  result["checked"] = {{"pictures", checked.images}, {"channels", truth.size(0)}};
   result["epsilon"] = noise;
   result["ceilings"] = ceilings.json();
+  result["passed"] = passed;
   result["methods"] = methods;
   return result;
 }

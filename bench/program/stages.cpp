@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "contenders.h"
+#include "floors.h"
 #include "questions.h"
 #include "relevance/batching.h"
 #include "relevance/exact/canvas.h"
@@ -35,23 +36,6 @@ struct Stage {
   double bytes = 0;         // of one call, each number once
   std::int64_t inputs = 0;  // channels, of layers
 };
-
-double cubed(std::int64_t a, std::int64_t b, std::int64_t c) {
-  return static_cast<double>(a) * static_cast<double>(b) * static_cast<double>(c);
-}
-
-// Operations of a ViT's image tower, a picture: the patches, and four matrix products and the attention a layer.
-double vit_flops(const Clip& clip) {
-  const auto config = nlohmann::json::parse(clip.description().json).value("config", nlohmann::json::object());
-  if (config.value("vision", "") != "vit") return 0;
-  const std::int64_t size = config["image_size"], patch = config["patch"], width = config["vision_width"];
-  const std::int64_t mlp = config.value("vision_mlp", 4 * width), layers = config["vision_layers"][0];
-  const std::int64_t patches = (size / patch) * (size / patch), tokens = patches + 1;
-  const double block =
-      cubed(tokens, width, 4 * width) + 2 * cubed(tokens, width, mlp) + 2 * cubed(tokens, tokens, width);
-  return 2 * (cubed(patches, 3 * patch * patch, width) + static_cast<double>(layers) * block +
-              cubed(1, width, clip.embedding_dim()));
-}
 
 class StageTimer {
  public:
@@ -111,7 +95,7 @@ class StageTimer {
         const bool keep = i + 1 < network_.convs.size();
         add({name, conv.up ? "transposed" : "sameSize", seconds([&] { exact::run_layer(folded, many, next, keep); }),
              static_cast<double>(batch_), changed,
-             static_cast<double>(batch_) * 2 * 9 * cubed(conv.inputs, conv.outputs, from * from),
+             static_cast<double>(batch_) * conv_flops(conv.inputs, conv.outputs, from),
              static_cast<double>(batch_) * number_ *
                  (static_cast<double>(conv.inputs * from * from) + (keep ? outputs : 0)),
              conv.inputs});
@@ -120,9 +104,7 @@ class StageTimer {
       if (next != nullptr) {
         const at::Tensor colours = made.rgb.expand({batch_, -1, -1, -1}).contiguous();
         add({models_.generator->layout().layers[static_cast<std::size_t>(network_.to_rgbs[i / 2].layer)].name, "canvas",
-             seconds([&] { canvas.add(picture, i / 2, colours); }), static_cast<double>(batch_), changed,
-             static_cast<double>(batch_) * 2 * 3 *
-                 (cubed(canvas.size(), side, side) + cubed(canvas.size(), canvas.size(), side)),
+             seconds([&] { canvas.add(picture, i / 2, colours); }), static_cast<double>(batch_), changed, 0,
              4.0 * static_cast<double>(colours.numel() + 2 * picture.numel()), network_.to_rgbs[i / 2].inputs});
       }
       x = made.y;
@@ -130,7 +112,7 @@ class StageTimer {
     at::Tensor embedding;
     add({"CLIP", "clip",
          seconds([&] { embedding = models_.clip->encode_image(models_.clip->preprocess(picture, Preprocess::Float)); }),
-         static_cast<double>(batch_), changed, static_cast<double>(batch_) * vit_flops(*models_.clip),
+         static_cast<double>(batch_), changed, static_cast<double>(batch_) * clip_flops(*models_.clip),
          4.0 * static_cast<double>(picture.numel()), 0});
     const std::int64_t k = batch_ / 2;
     RelevanceSums sums(k, models_.clip->embedding_dim(), device_);
@@ -160,7 +142,7 @@ class StageTimer {
     double sum = 0;
     for (const exact::Conv& conv : network_.convs) {
       const std::int64_t from = conv.up ? conv.resolution / 2 : conv.resolution;
-      sum += 2 * 2 * 9 * cubed(conv.inputs, conv.outputs, from * from);
+      sum += 2 * conv_flops(conv.inputs, conv.outputs, from);
     }
     return sum;
   }

@@ -102,6 +102,8 @@ ordered_json agreements(const Sweeps& sweeps, const Arguments& arguments, const 
     try {
       const at::Tensor got = name == "exact" ? exact : sweeps.differences(contender_named(name), load);
       all[name] = agreement(got, name == "exact" ? reference : exact, noise, directions, survivors);
+      const std::string fault = disagreement(all[name], contender_named(name).precision);
+      if (!fault.empty()) all[name]["reason"] = fault;
     } catch (const Error& error) {
       all[name] = {{"reason", error.what()}};
     }

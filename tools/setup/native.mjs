@@ -21,7 +21,7 @@ const BYTES_PER_JOB = 2 * 2 ** 30;
  */
 export function nativeStep(root, voice, { tests, native }) {
   const sources = ['CMakeLists.txt', 'cmake', 'cpp', 'binding', 'package.json'];
-  if (tests) sources.push('test/cpp');
+  if (tests) sources.push('test/cpp', 'bench/program');
   if (native.cuda) sources.push('cuda', 'test/cuda-host');
   const werror = isCi();
   return {

@@ -1,0 +1,200 @@
+/*
+ * The tables of docs/performance.md, made from the results under bench/results: between `<!-- table NAME FILE -->` and
+ * `<!-- end -->` stands what this file makes of FILE. `node bench/tables.mjs` writes them anew; a test compares.
+ */
+import { readFileSync } from 'node:fs';
+import { rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+const HERE = import.meta.dirname;
+const DOCUMENT = join(HERE, '..', 'docs', 'performance.md');
+const MIB = 2 ** 20;
+
+/** @typedef {any} Result what a question answered */
+
+/**
+ * @param {string[]} head
+ * @param {(string | number)[][]} rows
+ */
+function table(head, rows) {
+  const line = (/** @type {(string | number)[]} */ cells) => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map((_, i) => (i === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
+}
+
+/** @param {number | null | undefined} value */
+const fixed = (value, digits = 2) => (typeof value === 'number' ? value.toFixed(digits) : '–');
+/** @param {number | null | undefined} value */
+const percent = (value) => (typeof value === 'number' ? `${(100 * value).toFixed(0)} %` : '–');
+
+/** @param {Result} r */
+function machine(r) {
+  const { cpu, cores, instructionSets, memoryGiB, system, node, loadBefore } = r.machine;
+  return (
+    `${cpu}, ${cores} cores (${instructionSets.join(', ')}), ${memoryGiB} GiB, ${system}, Node ${node}; ` +
+    `load ${loadBefore} before, ${r.date.slice(0, 10)}.`
+  );
+}
+
+/** @param {Result} r */
+function ratios(r) {
+  /** @type {[string, string, string, string[]][]} */
+  const rows = [
+    ['`exact/float32` : PyTorch loop', 'exactFloat32VsTorchLoop', '4', ['torchLoop', 'exact']],
+    ['`exact/float32` : `reference`', 'exactFloat32VsReference', '2', ['exact']],
+    ['`exact/bfloat16` : PyTorch loop', 'exactBfloat16VsTorchLoop', '12, with AMX', ['torchLoop', 'exact/bfloat16']],
+    ['`screened` : `exact/float32`', 'screenedVsExact', '16', ['screened', 'exact']],
+  ];
+  return table(
+    ['', 'times as fast', 'goal', 'reason, where there is none'],
+    rows.map(([name, key, goal, parts]) => {
+      const why = parts.flatMap((part) => (r.reasons[part] ? [r.reasons[part].split('\n')[0]] : []));
+      return [name, fixed(r.ratios[key]), goal, r.ratios[key] === null ? why.join('; ') : ''];
+    }),
+  );
+}
+
+/** @param {Result} r */
+function methods(r) {
+  return table(
+    ['contender', 'pictures/s', 'channels/s', 'batch', 'slowest and fastest turn'],
+    r.methods.map((/** @type {any} */ m) => [
+      m.name,
+      fixed(m.imagesPerSecond, 0),
+      fixed(m.channelsPerSecond, 0),
+      m.batch,
+      `${fixed(Math.min(...m.allRates), 0)} … ${fixed(Math.max(...m.allRates), 0)}`,
+    ]),
+  );
+}
+
+/** @param {Result} r */
+function agreement(r) {
+  const rows = Object.entries(r.agreement.against).map(([name, /** @type {any} */ a]) => {
+    if (!a.cosine) return [name, '–', '–', '–', '–', '–', '–'];
+    const rest = [fixed(a.relevance.pearson.lowest, 4), fixed(a.relevance.spearman.lowest, 4)];
+    return [
+      name === 'exact' ? '`exact`, against `reference`' : `\`${name}\`, against \`exact\``,
+      fixed(a.meanDifference.inEpsilons, 2),
+      a.cosine.lowestResolved === null ? '–' : a.cosine.lowestResolved.toFixed(7),
+      `${a.cosine.resolved} and ${a.cosine.unresolved}`,
+      a.cosine.median.toFixed(6),
+      rest.join(', '),
+      fixed(a.relevance.recall.lowest, 2),
+    ];
+  });
+  return table(
+    [
+      '',
+      'largest mean difference, ε',
+      'lowest cosine, resolved rows',
+      'rows resolved and not',
+      'median cosine',
+      'Pearson, Spearman (lowest)',
+      'recall (lowest)',
+    ],
+    rows,
+  );
+}
+
+/** @param {Result} r */
+function shares(r) {
+  return table(
+    ['', 'same-size, 64 channels and more', 'transposed', 'whole suffix'],
+    [
+      ...Object.entries(r.shareOfMatmulByPrecision).map(([precision, /** @type {any} */ s]) => [
+        `\`exact/${precision}\``,
+        percent(s.sameSize),
+        percent(s.transposed),
+        percent(s.suffix),
+      ]),
+      ['goal', '85 %', '60 %', '50 %'],
+    ],
+  );
+}
+
+/** @param {Result} r */
+function stages(r) {
+  return table(
+    ['stage', 'precision', 'of the sweep', 'µs a picture', 'GFLOP/s', 'GB/s', 'bound by', 'times its floor'],
+    r.stages.map((/** @type {any} */ s) => [
+      s.kind === 'base' || s.kind === 'clip' || s.kind === 'sums' ? s.name : `${s.name}, ${s.kind}`,
+      s.precision,
+      `${(100 * s.shareOfSweep).toFixed(1)} %`,
+      fixed(1e6 * s.secondsPerPicture, 1),
+      fixed(s.gflops, 0),
+      fixed(s.gigabytesPerSecond, 1),
+      s.timesFloor === null ? '–' : s.bound,
+      fixed(s.timesFloor, 1),
+    ]),
+  );
+}
+
+/** @param {Result} r */
+function node(r) {
+  const { medianRatio, interval95, pairs } = r.node;
+  return table(
+    ['pairs', 'median of Node : C++', '95 % interval', 'goal'],
+    [
+      [
+        pairs.length,
+        medianRatio.toFixed(3),
+        interval95.map((/** @type {number} */ x) => x.toFixed(3)).join(' … '),
+        '1.03',
+      ],
+    ],
+  );
+}
+
+/** @param {Result} r */
+function memory(r) {
+  return table(
+    ['method', '`memory`, MiB', 'pictures rendered', 'batch', 'peak above the loaded models, MiB'],
+    r.memory.map((/** @type {any} */ m) => [m.contender, m.memory / MIB, m.rendered, m.batch, fixed(m.grownMiB, 0)]),
+  );
+}
+
+/** @param {Result} r */
+function scaling(r) {
+  return Object.entries(r.scaling)
+    .map(([by, /** @type {any} */ curves]) => {
+      const able = curves.filter((/** @type {any} */ curve) => curve.points.length > 0);
+      const steps = able[0]?.points.map((/** @type {any} */ point) => point[by]) ?? [];
+      const rows = able.map((/** @type {any} */ curve) => [
+        curve.name,
+        ...curve.points.map((/** @type {any} */ point) => fixed(point.imagesPerSecond, 0)),
+      ]);
+      return table([`pictures/s by ${by}`, ...steps], rows);
+    })
+    .join('\n\n');
+}
+
+/** @type {Record<string, (result: Result) => string>} */
+const TABLES = { machine, ratios, methods, agreement, shares, stages, node, memory, scaling };
+
+/**
+ * The document with its tables made anew.
+ * @param {string} text
+ * @param {(file: string) => Result} read  a file under bench/results
+ */
+export function render(text, read) {
+  return text.replaceAll(
+    /<!-- table (\S+) (\S+) -->\n[\s\S]*?<!-- end -->/g,
+    (_, /** @type {string} */ name, /** @type {string} */ file) => {
+      const make = TABLES[name];
+      if (!make) throw new Error(`there is no table ${name}: ${Object.keys(TABLES).join(', ')}`);
+      return `<!-- table ${name} ${file} -->\n\n${make(read(file))}\n\n<!-- end -->`;
+    },
+  );
+}
+
+/** @param {string} file */
+export function readResult(file) {
+  return JSON.parse(readFileSync(join(HERE, 'results', file), 'utf8'));
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const text = render(readFileSync(DOCUMENT, 'utf8'), readResult);
+  await writeFile(`${DOCUMENT}.new`, text);
+  await rename(`${DOCUMENT}.new`, DOCUMENT);
+}
