@@ -115,6 +115,7 @@ Napi::Value run_method(const Napi::CallbackInfo& info) {
   if (!info[2].IsArray()) refuse(ErrorCode::Argument, "inputs must be an array", "Pass an array of { data, shape }.");
   const auto list = info[2].As<Napi::Array>();
   std::vector<HostArray> inputs;
+  inputs.reserve(list.Length());
   for (std::uint32_t i = 0; i < list.Length(); ++i) {
     inputs.push_back(read_tensor(list.Get(i), {"inputs[" + std::to_string(i) + "]", {}, -1}));
   }

@@ -192,14 +192,17 @@ at::Tensor to_host(const at::Tensor& tensor) {
 Napi::TypedArray write_array(Napi::Env env, const at::Tensor& host) {
   const auto length = static_cast<std::size_t>(host.numel());
   const void* const data = host.const_data_ptr();
-  switch (host.scalar_type()) {
-    case at::kFloat: return make_array<float>(env, napi_float32_array, length, data);
-    case at::kDouble: return make_array<double>(env, napi_float64_array, length, data);
-    case at::kByte: return make_array<std::uint8_t>(env, napi_uint8_array, length, data);
-    case at::kInt: return make_array<std::int32_t>(env, napi_int32_array, length, data);
-    case at::kLong: return make_array<std::int64_t>(env, napi_bigint64_array, length, data);
-    default: return make_array<std::uint16_t>(env, napi_uint16_array, length, data);
-  }
+  const auto make = [&]() -> napi_value {
+    switch (host.scalar_type()) {
+      case at::kFloat: return make_array<float>(env, napi_float32_array, length, data);
+      case at::kDouble: return make_array<double>(env, napi_float64_array, length, data);
+      case at::kByte: return make_array<std::uint8_t>(env, napi_uint8_array, length, data);
+      case at::kInt: return make_array<std::int32_t>(env, napi_int32_array, length, data);
+      case at::kLong: return make_array<std::int64_t>(env, napi_bigint64_array, length, data);
+      default: return make_array<std::uint16_t>(env, napi_uint16_array, length, data);
+    }
+  };
+  return Napi::TypedArray(env, make());
 }
 
 Napi::Object write_tensor(Napi::Env env, const at::Tensor& host) {
@@ -292,6 +295,7 @@ std::vector<std::string> Options::texts(const char* key) const {
   if (!found.IsArray()) refuse_type(key, "an array of strings");
   const auto list = found.As<Napi::Array>();
   std::vector<std::string> texts;
+  texts.reserve(list.Length());
   for (std::uint32_t i = 0; i < list.Length(); ++i) {
     texts.push_back(read_text(list.Get(i), path(key) + "[" + std::to_string(i) + "]"));
   }

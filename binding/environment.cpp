@@ -147,14 +147,14 @@ void Environment::settle(Job* job, bool withdrawn) {
   if (calls_.empty()) napi_unref_threadsafe_function(env_, wake_);
   refill(call->post);
   const Napi::HandleScope scope(env_);
-  if (call->thrown) {
-    call->deferred.Reject(call->thrown->Value());
+  if (const auto& thrown = call->thrown) {
+    call->deferred.Reject(thrown->Value());
     return;
   }
   try {
     if (withdrawn) throw Aborted();
-    if (job->failure()) {
-      call->deferred.Reject(to_js(env_, *job->failure()).Value());
+    if (const auto& failure = job->failure()) {
+      call->deferred.Reject(to_js(env_, *failure).Value());
       return;
     }
     call->deferred.Resolve(job->finish(env_));
@@ -173,7 +173,7 @@ void Environment::on_wake(napi_env env, napi_value /*function*/, void* context, 
   if (env == nullptr) return;  // the environment is terminating
   try {
     static_cast<Environment*>(context)->deliver();
-  } catch (...) {
+  } catch (...) {  // NOLINT(bugprone-empty-catch)
     // Only an environment that is being terminated refuses to settle a promise; its promises have no listeners left.
   }
 }

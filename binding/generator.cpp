@@ -57,7 +57,7 @@ void check_labels(const std::optional<HostArray>& labels, std::int64_t count) {
 /// Samples first … first + count - 1 as a latent of `space`. In w there are no rows, so a truncation holds for the whole.
 at::Tensor draw(Generator& generator, std::int64_t count, std::uint64_t seed, std::int64_t first, Space space,
                 const Truncation& truncation, const std::optional<HostArray>& labels, std::int64_t first_label) {
-  const at::Tensor z = generator.sample_z(count, seed, first);
+  at::Tensor z = generator.sample_z(count, seed, first);
   if (space == Space::Z) return z;
   const at::Tensor w = map(generator, z, labels, first_label);
   if (space == Space::W) return generator.truncate(w, truncation.psi, -1).select(1, 0);

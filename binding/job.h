@@ -62,6 +62,13 @@ class Job {
   std::optional<Progress> newest_;  // guarded by the mailbox
 };
 
+/// What an optional holds that must hold something.
+template <class T>
+T& held(std::optional<T>& value) {
+  if (!value) throw Error(ErrorCode::Internal, "a job was taken out of its order", "Report this as a bug.");
+  return *value;
+}
+
 /// A job from two functions: work(const RunContext&) -> Result or void, finish(Napi::Env, Result&&) or finish(Napi::Env).
 template <class Work, class Finish>
 class JobOf final : public Job {
@@ -76,16 +83,16 @@ class JobOf final : public Job {
     if constexpr (kVoid) {
       return finish_(env);
     } else {
-      return finish_(env, std::move(*result_));
+      return finish_(env, std::move(held(result_)));
     }
   }
 
  protected:
   void work(const RunContext& run) override {
     if constexpr (kVoid) {
-      (*work_)(run);
+      held(work_)(run);
     } else {
-      result_.emplace((*work_)(run));
+      result_.emplace(held(work_)(run));
     }
     work_.reset();  // frees the inputs now, not when JavaScript comes to it
   }

@@ -33,7 +33,9 @@ Mailbox::Mail Mailbox::take() {
   Mail mail;
   mail.reports.reserve(reported_.size());
   mail.finished.reserve(finished_.size());
-  for (Job* job : reported_) mail.reports.emplace_back(job, *std::exchange(job->newest_, std::nullopt));
+  for (Job* job : reported_) {
+    if (const auto newest = std::exchange(job->newest_, std::nullopt)) mail.reports.emplace_back(job, *newest);
+  }
   reported_.clear();
   mail.finished.assign(finished_.begin(), finished_.end());  // finished_ keeps its room
   finished_.clear();

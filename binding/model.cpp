@@ -70,7 +70,9 @@ Napi::ClassPropertyDescriptor<ModelObject> ModelObject::property(const char* nam
   descriptor.attributes = napi_enumerable;
   descriptor.getter = [](napi_env env, napi_callback_info info) -> napi_value {
     try {
-      return (from(Napi::CallbackInfo(env, info).This()).*member)(env);
+      napi_value self = nullptr;
+      if (napi_get_cb_info(env, info, nullptr, nullptr, &self, nullptr) != napi_ok) throw Napi::Error::New(env);
+      return (from(Napi::Value(env, self)).*member)(env);
     } catch (...) {
       current_error(env, "read a property").ThrowAsJavaScriptException();
       return nullptr;
@@ -142,7 +144,8 @@ Napi::Value ModelObject::memory_bytes(Napi::Env env) const {
 Napi::Value ModelObject::closed(Napi::Env env) const { return Napi::Boolean::New(env, model_->closed); }
 
 Napi::Value ModelObject::layout(Napi::Env env) const {
-  return model_->layout ? write_layout(env, *model_->layout) : env.Undefined();
+  const auto& known = model_->layout;
+  return known ? write_layout(env, *known) : env.Undefined();
 }
 
 Napi::Value ModelObject::close(const Napi::CallbackInfo& info) {

@@ -122,14 +122,14 @@ Blueprint e4e_blueprint(const nlohmann::json& config) {
   const std::vector<std::int64_t>& channels = trunk.channels;
   ScriptRows text;
   for (std::int64_t row = 0; row < rows; ++row) {
-    const std::string head = "styles." + std::to_string(row);
+    const std::string head = "styles." + std::to_string(row), body = head + ".convs.";
     const char* features = row < 3 ? "coarse" : row < 7 ? "middle" : "fine";
     const std::int64_t side = row < 3 ? size / 16 : row < 7 ? size / 8 : size / 4;
     const int convs = std::bit_width(static_cast<std::uint64_t>(side)) - 1;
     ScriptRows head_text;
     for (int i = 0; i < convs; ++i) {
       const std::string index = std::to_string(2 * i);  // the odd ones are the activations
-      blueprint.layer(head + ".convs." + index, {width, i == 0 ? channels[3] : width, 3, 3}, true);
+      blueprint.layer(body + index, {width, i == 0 ? channels[3] : width, 3, 3}, true);
       head_text["conv"].push_back({{"index", index}});
     }
     blueprint.parameter(head + ".linear.weight", {width, width}, Init::Normal, 1);

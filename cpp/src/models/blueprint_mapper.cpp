@@ -90,11 +90,11 @@ Blueprint mapper_blueprint(const nlohmann::json& config) {
     network["layer"].push_back({{"index", std::to_string(i)}, {"multiplier", nlohmann::json(multiplier).dump()}});
   }
   const std::string code = script_text("mapper_part", network);
+  const auto mapped = [](const std::string& module, const std::string& x) { return module + ".part(" + x + ")"; };
   for (const Part& part : parts) {
     const std::string slice = "x[:, " + std::to_string(part.first) + ":" + std::to_string(part.first + part.size) + "]";
     const std::string module = part.module.empty() ? "self" : "self." + part.module;
-    root["part"].push_back(
-        {{"value", part.mapped ? module + ".part(" + slice + ")" : "torch.zeros_like(" + slice + ")"}});
+    root["part"].push_back({{"value", part.mapped ? mapped(module, slice) : "torch.zeros_like(" + slice + ")"}});
     if (!part.mapped) continue;
     add_network(blueprint, part, layers, multiplier);
     if (!part.module.empty()) blueprint.code[part.module] = {code, {}};
