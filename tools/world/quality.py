@@ -88,14 +88,15 @@ def weak(result: dict, kind: str) -> str:
 
 
 def edits(result: dict) -> list[str]:
-    """What edits.py found, if it has been run."""
+    """The edits at the settings that edits.py found; edits.mjs writes the package's own figures over its."""
     if "edits" not in result:
         return []
     e = result["edits"]
-    lines = ["", "## Edits", "", "Global directions, each at the setting that a search on other cats found (`edits.py`: enough "
-             "of the factor, least of the",
-             f"others), read by the judge on {e['cats']} generated cats, those with room to move. Bar: one edit per factor moves it "
-             "by at least 1 σ.", "",
+    lines = ["", "## Edits", "",
+             "Global directions, each at a setting that a search on other cats found (`edits.py`, and `edits.mjs` for fur: enough"
+             " of the", "factor, least of the others). The figures are the package's own (`node tools/world/edits.mjs`: a sweep over"
+             f" {e['sweep_cats']} cats, the", f"ImageNet templates), read by the judge on {e['cats']} generated cats, those with room "
+             "to move. Bar: one edit per factor moves it by", "at least 1 σ; `npm test` holds every factor to it.", "",
              "| edit (target / neutral) | factor | layers | relevance | channels | strength | moved (σ) | right way "
              "| judging CLIP agrees | others, mean (σ) | most moved other |", "|---" * 11 + "|"]
     for name, r in e["edits"].items():

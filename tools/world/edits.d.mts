@@ -1,0 +1,43 @@
+import type { Images, Latents } from 'styleclip';
+
+/** How an edit is made. */
+export interface Setting {
+  layers: 'conv' | 'all';
+  measure: 'cosine' | 'projection';
+  channels: number;
+  strength: number;
+}
+
+/** What the readers say of an edit. */
+export interface Measured {
+  /** How much nearer to its goal the factor came, in its standard deviations over the cats. */
+  moved_sigma: number;
+  share_right_way: number;
+  others_mean_sigma: number;
+  most_moved_other: Record<string, number>;
+  /** Share of the cats that the judging CLIP finds nearer to the target's text. */
+  judging_clip_agrees: number;
+}
+
+/** An edit of models/cats/quality.json. */
+export interface CardEdit extends Setting, Measured {
+  target: string;
+  neutral: string;
+  factor: string;
+}
+
+export function cardEdits(): Promise<Record<string, CardEdit>>;
+
+export interface Litter {
+  latents: Latents;
+  images: Images;
+  told: number[][];
+}
+
+export class EditBench {
+  readonly factors: string[];
+  static open(sweepCats: number): Promise<EditBench>;
+  litter(count: number, seed: number): Promise<Litter>;
+  measure(name: string, edit: Omit<CardEdit, keyof Measured>, litter: Litter): Promise<Measured>;
+  close(): Promise<void>;
+}
