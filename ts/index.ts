@@ -1,5 +1,6 @@
 // The package's door: exports only.
 
+export type { Agreement, AgreementOptions, DirectionAgreement } from './agreement.js';
 export { describeArchive, makeArchive, Module } from './archive.js';
 export type { ArchiveInfo, MadeArchive, MakeOptions, Tensor } from './archive.js';
 export { Clip } from './clip.js';

@@ -1,6 +1,7 @@
 // The result of a sweep: for every style channel, which way it moves the CLIP embedding of a picture. Plain data; a text
 // direction turns it into a direction of StyleSpace in milliseconds.
 
+import { agreementOf, type Agreement, type AgreementOptions } from './agreement.js';
 import {
   checkBoolean,
   checkFinite,
@@ -239,6 +240,16 @@ export class Relevance implements RelevanceLike {
         normaliseLargest: settings.normaliseLargest,
       },
     });
+  }
+
+  /**
+   * How far this table agrees with another one of the same models, the truth: cosine of the rows, relevances and selected
+   * channels of texts. Over the channels that both have.
+   *
+   * @throws StyleClipError `MODEL_MISMATCH`; `SHAPE`; `ARGUMENT` when no channel of both moves; `RANGE`
+   */
+  agreement(truth: Relevance, options?: AgreementOptions): Agreement {
+    return agreementOf(this, Relevance.from(truth), options);
   }
 
   #text(text: TextDirection, force: boolean): TextDirection {
