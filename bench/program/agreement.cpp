@@ -46,7 +46,9 @@ ordered_json relevance(const at::Tensor& rows, const at::Tensor& truth, const at
     const at::Tensor got = at::matmul(rows, direction), wanted = at::matmul(truth, direction);
     linear.push_back(pearson(got, wanted));
     monotone.push_back(pearson(ranks(got), ranks(wanted)));
-    const double beta = std::get<0>(wanted.abs().topk(count))[count - 1].item<double>();
+    // Between the last one selected and the first one that is not.
+    const at::Tensor largest = std::get<0>(wanted.abs().topk(std::min(count + 1, truth.size(0))));
+    const double beta = (largest[count - 1] + largest[-1]).item<double>() / 2;
     const at::Tensor selected = wanted.abs() >= beta;
     const double hits = (selected & (got.abs() >= beta)).sum().item<double>();
     recall.push_back(hits / selected.sum().item<double>());

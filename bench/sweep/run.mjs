@@ -24,10 +24,17 @@ import { Turns } from './turns.mjs';
 const ROOT = join(import.meta.dirname, '..', '..');
 const PROGRAM = join(ROOT, 'build', 'bench', 'styleclip_bench');
 const SAMPLES = '2000';
-/** Every how many channels the PyTorch loop takes in its turns: it is slow, and its cost does not depend on the channel. */
-const LOOP_CHANNELS = 40;
+/** Channels that those who render picture by picture take in their turns: they are slow, and each costs the same. */
+const SLOW_CHANNELS = 40;
 const PROMPTS = ['a cat with glasses', 'a cat with a hat', 'a sleepy cat', 'a black cat', 'a striped cat'];
 const SURVIVORS = 20;
+/** @type {Record<string, [string, string]>} times as fast: the first as the second */
+const RATIOS = {
+  exactFloat32VsTorchLoop: ['exact', 'torchLoop'],
+  exactFloat32VsReference: ['exact', 'reference'],
+  exactBfloat16VsTorchLoop: ['exact/bfloat16', 'torchLoop'],
+  screenedVsExact: ['screened', 'exact'],
+};
 const MIB = 2 ** 20;
 // Threads that wait without spinning, as the package sets it: other programs need their cores.
 const ENV = { OMP_WAIT_POLICY: 'passive', ...process.env };
@@ -148,8 +155,8 @@ async function writeDirections(of) {
 async function ratios(of) {
   const { program, about } = await openProgram(of);
   const opened = await openLoop(of);
-  /** @type {Record<string, string>} */
-  const reasons = {};
+  /** @type {Record<string, string>} why a contender does not take part */
+  const absent = {};
   try {
     const names = ['exact', 'exact/bfloat16', 'screened'];
     const directions = await writeDirections(of);
@@ -157,28 +164,28 @@ async function ratios(of) {
     /** @type {Map<string, { turn: () => Promise<Message>, rates: number[], last?: Message }>} */
     const contenders = new Map();
     /** @param {string} contender */
-    const add = (contender) =>
-      contenders.set(contender, { turn: () => program.ask({ do: 'sweep', contender }), rates: [] });
-    add('reference/1');
+    const add = (contender, /** @type {Message} */ load = {}) =>
+      contenders.set(contender, { turn: () => program.ask({ do: 'sweep', contender, ...load }), rates: [] });
+    add('reference/1', { channels: SLOW_CHANNELS });
     add('reference');
     for (const name of names) {
       const { reason } = agreement['against'][name];
       if (reason === undefined) add(name);
-      else reasons[name] = reason;
+      else absent[name] = reason;
     }
     let torch = null;
     if ('loop' in opened) {
       const file = join(of.folder, 'pictures.f32');
-      const pictures = await program.ask({ do: 'pictures', contender: 'reference', file, channels: LOOP_CHANNELS });
+      const pictures = await program.ask({ do: 'pictures', contender: 'reference', file, channels: SLOW_CHANNELS });
       const { distance } = await opened.loop.ask({ do: 'pictures', file, ...pictures });
       torch = { version: opened.torch, distance, distanceInEpsilons: distance / agreement['epsilon'] };
       if (torch.distanceInEpsilons < 4) {
         contenders.set('torchLoop', { turn: () => opened.loop.ask({ do: 'sweep' }), rates: [] });
       } else {
-        reasons['torchLoop'] = `its embeddings are ${torch.distanceInEpsilons.toFixed(1)} ε from ours`;
+        absent['torchLoop'] = `its embeddings are ${torch.distanceInEpsilons.toFixed(1)} ε from ours`;
       }
     } else {
-      reasons['torchLoop'] = opened.reason;
+      absent['torchLoop'] = opened.reason;
     }
     const ceilings = [];
     for (let turn = 0; turn < Math.max(1, of.turns); ++turn) {
@@ -201,15 +208,16 @@ async function ratios(of) {
       const [x, y] = [a, b].map((name) => contenders.get(name)?.rates);
       return x && y ? median(x.map((rate, i) => rate / (y[i] ?? Number.NaN))) : null;
     };
+    const found = Object.entries(RATIOS).map(([name, [a, b]]) => /** @type {const} */ ([name, ratio(a, b)]));
+    /** @type {Record<string, string>} */
+    const reasons = {};
+    for (const [name, value] of found) {
+      if (value === null) reasons[name] = (RATIOS[name] ?? []).flatMap((part) => absent[part] ?? []).join(' ');
+    }
     return {
       ...about,
       sweep: { pictures: of.images, layers: of.layers },
-      ratios: {
-        exactFloat32VsTorchLoop: ratio('exact', 'torchLoop'),
-        exactFloat32VsReference: ratio('exact', 'reference'),
-        exactBfloat16VsTorchLoop: ratio('exact/bfloat16', 'torchLoop'),
-        screenedVsExact: ratio('screened', 'exact'),
-      },
+      ratios: Object.fromEntries(found),
       reasons,
       methods,
       agreement,
@@ -225,19 +233,19 @@ async function ratios(of) {
 /** @param {Settings} of */
 async function stages(of) {
   const text = await call(PROGRAM, ['stages', ...programArgs(of)]);
-  const { byPrecision, batch } = JSON.parse(text);
+  const { byPrecision } = JSON.parse(text);
   const float32 = byPrecision.float32;
-  const list = Object.entries(byPrecision).flatMap(([precision, one]) =>
-    /** @type {any} */ (one).stages.map((/** @type {Message} */ stage) => ({ precision, ...stage })),
+  const list = Object.entries(byPrecision).flatMap(([precision, /** @type {any} */ one]) =>
+    one.stages.map((/** @type {Message} */ stage) => ({ precision, batch: one.batch, ...stage })),
   );
   const shares = Object.fromEntries(
     Object.entries(byPrecision).map(([name, one]) => [name, /** @type {any} */ (one).shareOfMatmul]),
   );
-  return { shareOfMatmul: float32.shareOfMatmul, shareOfMatmulByPrecision: shares, stagesBatch: batch, stages: list };
+  return { shareOfMatmul: float32.shareOfMatmul, shareOfMatmulByPrecision: shares, stages: list };
 }
 
 /**
- * The same sweep through Node and without, pair by pair, each first in half of them.
+ * The same sweep of one picture through Node and without, pair by pair, each first in half of them.
  * @param {Settings} of
  */
 async function nodeOverhead(of) {
@@ -246,8 +254,8 @@ async function nodeOverhead(of) {
   const node = new Turns(process.execPath, args, ENV);
   try {
     await node.read();
-    const plain = async () => (await program.ask({ do: 'sweep', contender: 'exact' }))['seconds'];
-    const through = async () => (await node.ask({ images: of.images, layers: of.layers }))['seconds'];
+    const plain = async () => (await program.ask({ do: 'sweep', contender: 'exact', images: 1 }))['seconds'];
+    const through = async () => (await node.ask({ images: 1, layers: of.layers }))['seconds'];
     await plain();
     await through();
     const pairs = [];
@@ -297,13 +305,13 @@ async function memory(of) {
 
 /** @param {Settings} of */
 async function scaling(of) {
-  const methods = ['--methods', 'reference,exact,exact/bfloat16', '--turns', '3'];
+  const shared = ['--methods', 'reference,exact,exact/bfloat16', '--turns', '3', '--images', '1', '--channels', '160'];
   /** @type {Record<string, unknown>} */
   const curves = {};
   for (const by of ['channels', 'images', 'batch', 'threads', 'resolution']) {
     const steps = by === 'threads' ? ['--steps', availableParallelism() > 1 ? `1,${availableParallelism()}` : '1'] : [];
-    const small = by === 'resolution' ? ['--channel-max', '64', '--channels', '64', '--images', '1'] : [];
-    const answer = await call(PROGRAM, ['scaling', ...programArgs(of), ...methods, '--by', by, ...steps, ...small]);
+    const small = by === 'resolution' ? ['--channel-max', '64', '--channels', '64'] : [];
+    const answer = await call(PROGRAM, ['scaling', ...programArgs(of), ...shared, '--by', by, ...steps, ...small]);
     curves[by] = JSON.parse(answer).curves;
   }
   return { scaling: curves };
