@@ -26,6 +26,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   export_generator(env, exports);
   export_encoders(env, exports);
   export_relevance(env, exports);
+  export_sharding(env, exports);
   export_editing(env, exports);
   export_test_hooks(env, exports);
   drain_at_exit(env, exports.Get("drain"));

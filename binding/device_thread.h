@@ -26,6 +26,15 @@ namespace styleclip::binding {
 
 class Job;
 
+/// Something whose inside is made of libtorch's objects: the environment that it belongs to has it let go of them, on the
+/// device thread, before it goes away.
+class DeviceObject {
+ public:
+  virtual ~DeviceObject() = default;
+  /// Any thread, once no job can run any more.
+  virtual void release() = 0;
+};
+
 /// One environment's places in the queue of one device thread.
 class Lane {
  public:

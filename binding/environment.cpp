@@ -5,7 +5,6 @@
 
 #include "addon.h"
 #include "cancel.h"
-#include "model.h"
 
 namespace styleclip::binding {
 
@@ -178,9 +177,9 @@ void Environment::on_wake(napi_env env, napi_value /*function*/, void* context, 
   }
 }
 
-void Environment::adopt(const std::shared_ptr<LoadedModel>& model) {
-  std::erase_if(models_, [](const auto& known) { return known.expired(); });
-  models_.push_back(model);
+void Environment::adopt(const std::shared_ptr<DeviceObject>& object) {
+  std::erase_if(objects_, [](const auto& known) { return known.expired(); });
+  objects_.push_back(object);
 }
 
 Napi::ArrayBuffer Environment::array_buffer(std::size_t bytes) {
@@ -199,10 +198,10 @@ void Environment::drain() noexcept {
   if (!calls_.empty()) napi_unref_threadsafe_function(env_, wake_);
   calls_.clear();
   // Models are freed on their device threads; waiting for that keeps it from happening while the process exits.
-  for (const auto& known : models_) {
-    if (const auto model = known.lock()) model->release();
+  for (const auto& known : objects_) {
+    if (const auto object = known.lock()) object->release();
   }
-  models_.clear();
+  objects_.clear();
   DeviceThread::wait_discarded();
 }
 

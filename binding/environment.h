@@ -28,8 +28,6 @@
 
 namespace styleclip::binding {
 
-class LoadedModel;
-
 /// What `{ cancel, onProgress }` of a call says.
 struct RunArguments {
   std::uint64_t cancel = 0;  // identity of the NativeCancel; 0: none
@@ -61,8 +59,8 @@ class Environment {
   std::size_t pending() const noexcept { return calls_.size(); }
   /// See the top of this file. Idempotent.
   void drain() noexcept;
-  /// drain() frees these models.
-  void adopt(const std::shared_ptr<LoadedModel>& model);
+  /// drain() frees these.
+  void adopt(const std::shared_ptr<DeviceObject>& object);
   /// An ArrayBuffer by JavaScript's own constructor, which throws a RangeError where Node-API's ends the process.
   Napi::ArrayBuffer array_buffer(std::size_t bytes);
 
@@ -87,7 +85,7 @@ class Environment {
   Napi::FunctionReference array_buffer_;
   std::unordered_map<Job*, std::unique_ptr<Call>> calls_;
   std::vector<std::unique_ptr<Post>> posts_;
-  std::vector<std::weak_ptr<LoadedModel>> models_;
+  std::vector<std::weak_ptr<DeviceObject>> objects_;
   std::uint64_t cancels_ = 0;
   bool drained_ = false;
   bool closed_ = false;  // drained, and the thread-safe function given up

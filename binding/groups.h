@@ -11,7 +11,9 @@ void export_generator(Napi::Env env, Napi::Object exports);  // sample, mapping,
 void export_encoders(Napi::Env env,
                      Napi::Object exports);  // encodeText, encodeImage, textDirection, embed, encode, map
 void export_relevance(Napi::Env env, Napi::Object exports);  // statistics, sweep
-void export_editing(Napi::Env env, Napi::Object exports);    // globalDirection, edit
+void export_sharding(Napi::Env env,
+                     Napi::Object exports);                // openSweep, nextShard, closeSweep, sweepPlan, mergeSweep
+void export_editing(Napi::Env env, Napi::Object exports);  // globalDirection, edit
 void export_process(Napi::Env env, Napi::Object exports);  // versions, configure, devices, createCancel, drain, pending
 /// testJob, only with STYLECLIP_TEST_HOOKS=1 in the environment.
 void export_test_hooks(Napi::Env env, Napi::Object exports);

@@ -19,6 +19,8 @@ void account(napi_env env, LoadedModel& model, std::int64_t bytes) noexcept {
   model.accounted = bytes;
 }
 
+}  // namespace
+
 Napi::Object write_layout(Napi::Env env, const StyleLayout& layout) {
   Napi::Array layers = Napi::Array::New(env, layout.layers.size());
   for (std::uint32_t i = 0; i < layout.layers.size(); ++i) {
@@ -40,8 +42,6 @@ Napi::Object write_layout(Napi::Env env, const StyleLayout& layout) {
   object["torgbChannels"] = static_cast<double>(layout.torgb_channels());
   return object;
 }
-
-}  // namespace
 
 LoadedModel::LoadedModel(std::shared_ptr<Model> model, std::string asked, std::string path,
                          std::optional<StyleLayout> style_layout)

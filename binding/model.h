@@ -17,11 +17,11 @@
 
 namespace styleclip::binding {
 
-class LoadedModel {
+class LoadedModel final : public DeviceObject {
  public:
   /// `asked` is the kind that load() was asked for; `file` the path as given. Device thread.
   LoadedModel(std::shared_ptr<Model> model, std::string asked, std::string file, std::optional<StyleLayout> layout);
-  ~LoadedModel();
+  ~LoadedModel() override;
   LoadedModel(const LoadedModel&) = delete;
   LoadedModel& operator=(const LoadedModel&) = delete;
 
@@ -33,7 +33,7 @@ class LoadedModel {
   /// Device thread: frees the model.
   void free() { model_.reset(); }
   /// Any thread, once no job can run any more: has the device thread free the model.
-  void release();
+  void release() override;
 
   const std::string kind;
   const std::string file;
@@ -49,6 +49,9 @@ class LoadedModel {
  private:
   std::shared_ptr<Model> model_;
 };
+
+/// A style layout as JavaScript has it.
+Napi::Object write_layout(Napi::Env env, const StyleLayout& layout);
 
 /// The JavaScript object.
 class ModelObject final : public Napi::ObjectWrap<ModelObject> {

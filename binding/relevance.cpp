@@ -10,6 +10,7 @@
 #include "model.h"
 #include "pictures.h"
 #include "styleclip/relevance.h"
+#include "sweep_arguments.h"
 
 namespace styleclip::binding {
 namespace {
@@ -36,25 +37,23 @@ Napi::Value statistics(const Napi::CallbackInfo& info) {
             result.sigma = to_host(result.sigma);
             return result;
           },
-          [](Napi::Env env, StyleStatistics&& result) -> Napi::Value {
-            Napi::Object object = Napi::Object::New(env);
-            object["mean"] = write_array(env, result.mean);
-            object["sigma"] = write_array(env, result.sigma);
-            object["samples"] = static_cast<double>(result.samples);
-            return object;
-          });
+          [](Napi::Env env, StyleStatistics&& result) -> Napi::Value { return write_statistics(env, result); });
 }
 
-struct StatisticsIn {
-  HostArray mean, sigma;
-  std::int64_t samples = 0;
+}  // namespace
 
-  explicit StatisticsIn(const Options& options)
-      : mean(read_array(options.value("mean"), {options.path("mean"), {at::kFloat}})),
-        sigma(read_array(options.value("sigma"), {options.path("sigma"), {at::kFloat}})),
-        samples(options.integer("samples", 0, kMostInteger)) {}
-  StyleStatistics view() const { return {mean.view(), sigma.view(), samples}; }
-};
+StatisticsIn::StatisticsIn(const Options& options)
+    : mean(read_array(options.value("mean"), {options.path("mean"), {at::kFloat}})),
+      sigma(read_array(options.value("sigma"), {options.path("sigma"), {at::kFloat}})),
+      samples(options.integer("samples", 0, kMostInteger)) {}
+
+Napi::Object write_statistics(Napi::Env env, const StyleStatistics& statistics) {
+  Napi::Object object = Napi::Object::New(env);
+  object["mean"] = write_array(env, statistics.mean);
+  object["sigma"] = write_array(env, statistics.sigma);
+  object["samples"] = static_cast<double>(statistics.samples);
+  return object;
+}
 
 SweepOptions read_sweep(const Options& options) {
   SweepOptions sweep;
@@ -71,7 +70,18 @@ SweepOptions read_sweep(const Options& options) {
   return sweep;
 }
 
-Napi::Value write_relevance(Napi::Env env, RelevanceRows&& rows) {
+std::string read_method(const Options& options) {
+  return options.value("method").IsUndefined() ? "reference" : options.text("method");
+}
+
+void to_host(RelevanceRows& rows) {
+  rows.rows = to_host(rows.rows);
+  rows.concentration = to_host(rows.concentration);
+  rows.magnitude = to_host(rows.magnitude);
+  rows.counts = to_host(rows.counts.to(at::kInt));
+}
+
+Napi::Object write_relevance(Napi::Env env, const RelevanceRows& rows) {
   Napi::Object object = Napi::Object::New(env);
   object["channels"] = write_indices(env, rows.channels.data(), rows.channels.size());
   object["rows"] = write_tensor(env, rows.rows);
@@ -84,6 +94,8 @@ Napi::Value write_relevance(Napi::Env env, RelevanceRows&& rows) {
   return object;
 }
 
+namespace {
+
 Napi::Value run_sweep(const Napi::CallbackInfo& info) {
   auto generator = ModelObject::open(info[0], "generator");
   auto clip = ModelObject::open(info[1], "clip");
@@ -93,7 +105,7 @@ Napi::Value run_sweep(const Napi::CallbackInfo& info) {
   }
   StatisticsIn statistics(Options(info[2], "statistics"));
   const Options options(info[3], "options");
-  const std::string method = options.value("method").IsUndefined() ? "reference" : options.text("method");
+  const std::string method = read_method(options);
   SweepOptions wanted = read_sweep(options);
   DeviceThread& thread = generator->thread;
   return Environment::of(info.Env())
@@ -103,13 +115,10 @@ Napi::Value run_sweep(const Napi::CallbackInfo& info) {
            wanted = std::move(wanted)](const RunContext& run) {
             RelevanceRows rows =
                 sweep(method, generator->get<Generator>(), clip->get<Clip>(), statistics.view(), wanted, run);
-            rows.rows = to_host(rows.rows);
-            rows.concentration = to_host(rows.concentration);
-            rows.magnitude = to_host(rows.magnitude);
-            rows.counts = to_host(rows.counts.to(at::kInt));
+            to_host(rows);
             return rows;
           },
-          write_relevance);
+          [](Napi::Env env, RelevanceRows&& rows) -> Napi::Value { return write_relevance(env, rows); });
 }
 
 }  // namespace

@@ -364,7 +364,7 @@ const wrongCalls: [string, () => Promise<unknown>, string][] = [
   ['sweep layer', async () => tiny.sweep({ layers: ['b8.conv2'] }), 'ARGUMENT'],
   ['sweep precision', async () => tiny.sweep({ precision: 'float16' }), 'ARGUMENT'],
   ['sweep method', async () => tiny.sweep({ method: 'gradient' }), 'ARGUMENT'],
-  ['sweep directory', async () => tiny.sweep({ directory: 'x' }), 'ARGUMENT'],
+  ['sweep directory', async () => tiny.sweep({ directory: '' }), 'ARGUMENT'],
   ['sweep memory', async () => tiny.sweep({ memory: '4GB' as '4GiB' }), 'ARGUMENT'],
   ['sweep statistics', async () => tiny.sweep({ statistics: { mean: new Float32Array(1) } as never }), 'SHAPE'],
   ['kind', async () => makeArchive(join(folder.path, 'x.pt'), { kind: 'gan' as 'clip' }), 'ARGUMENT'],

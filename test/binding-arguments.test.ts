@@ -8,21 +8,54 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type TestFn } from 'ava';
-import type { NativeAddon, NativeModel } from '../dist/native.js';
+import type { NativeAddon, NativeModel, NativeStatistics } from '../dist/native.js';
 import { type NativeError, rejection, testAddon } from './helpers/addon.js';
 import { loadNativeModel, makeNative, type NativeKind, ramp, tensor } from './helpers/native-models.js';
 
 const KINDS: readonly NativeKind[] = ['generator', 'clip', 'identity', 'encoder', 'mapper'];
-const test = anyTest as TestFn<{ folder: string; models: Record<NativeKind, NativeModel> }>;
+interface Context {
+  folder: string;
+  models: Record<NativeKind, NativeModel>;
+  /** A whole sweep's directory, and two handles on it. */
+  shards: { directory: string; next: unknown; close: unknown };
+}
+const test = anyTest as TestFn<Context>;
 const addon = testAddon();
 /** A checkpoint that torch.save wrote: rosinality's, 1.8 thousand weights. */
 const CHECKPOINT = fileURLToPath(new URL('../test/data/import/rosinality.pt', import.meta.url));
+
+const SAMPLING = { seed: 1n, truncationPsi: 0.7, truncationCutoff: -1 };
+const SWEEPING = {
+  ...SAMPLING,
+  images: 1,
+  sigmas: 5,
+  perturb: 'absolute',
+  layers: ['b4.conv1'],
+  preprocess: 'float',
+  noise: 'const',
+  batch: 4,
+  memoryBytes: 0,
+} as const;
+
+function statisticsFor(generator: NativeModel): NativeStatistics {
+  const { total } = generator.layout!;
+  return { mean: new Float32Array(total).fill(1), sigma: new Float32Array(total).fill(0.1), samples: 10 };
+}
 
 test.before(async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'styleclip-binding-'));
   const models: Partial<Record<NativeKind, NativeModel>> = {};
   for (const kind of KINDS) models[kind] = await loadNativeModel(addon, await makeNative(addon, folder, kind), kind);
-  t.context = { folder, models: models as Record<NativeKind, NativeModel> };
+  const directory = join(folder, 'sweep');
+  const { generator, clip } = models as Record<NativeKind, NativeModel>;
+  const open = async (): Promise<unknown> => {
+    const options = { ...SWEEPING, layers: [...SWEEPING.layers], directory, part: 1, parts: 1 };
+    const { handle, shards } = await addon.openSweep(generator, clip, statisticsFor(generator), options, {});
+    for (let i = 0; i < shards; i++) await addon.nextShard(handle, {});
+    return handle;
+  };
+  const shards = { directory, next: await open(), close: await open() };
+  t.context = { folder, models: models as Record<NativeKind, NativeModel>, shards };
 });
 
 test.after.always(async (t) => {
@@ -34,14 +67,10 @@ test.after.always(async (t) => {
 type Loose = (...args: unknown[]) => unknown;
 
 /** A call that works, for every function of the interface but `drain`, which ends the environment's calls for good. */
-function validCalls(
-  folder: string,
-  models: Record<NativeKind, NativeModel>,
-): Partial<Record<keyof NativeAddon, unknown[]>> {
+function validCalls({ folder, models, shards }: Context): Partial<Record<keyof NativeAddon, unknown[]>> {
   const { generator, clip, identity, encoder, mapper } = models;
   const { total } = generator.layout!;
   const run = { cancel: addon.createCancel(), onProgress: () => undefined };
-  const sampling = { seed: 1n, truncationPsi: 0.7, truncationCutoff: -1 };
   const tokens = (first: number): unknown => tensor(Int32Array.from([30, first, 31, 0, 0, 0, 0, 0]), 1, 8);
   const pictures = tensor(
     Uint8Array.from({ length: 768 }, (_, i) => i % 256),
@@ -50,7 +79,7 @@ function validCalls(
     16,
     3,
   );
-  const statistics = { mean: new Float32Array(total).fill(1), sigma: new Float32Array(total).fill(0.1), samples: 10 };
+  const statistics = statisticsFor(generator);
   return {
     configure: [{ threads: 1 }],
     devices: [''],
@@ -75,12 +104,12 @@ function validCalls(
     readData: [CHECKPOINT, run],
     load: [generator.file, { kind: 'generator', device: 'cpu', dtype: 'float32', trust: false }, run],
     runMethod: [generator, 'mapping', [ramp(2, 16)], run],
-    sample: [generator, { ...sampling, count: 2, first: 0, space: 's', labels: undefined }, run],
+    sample: [generator, { ...SAMPLING, count: 2, first: 0, space: 's', labels: undefined }, run],
     mapping: [generator, ramp(2, 16), { labels: undefined }, run],
     truncate: [generator, ramp(2, 16), { truncationPsi: 0.5, truncationCutoff: 2 }, run],
     styles: [generator, ramp(1, generator.layout!.rows, 16), run],
     synthesize: [generator, ramp(2, total), { noise: 'const', noiseSeed: 0n, batch: 1, as: 'uint8' }, run],
-    statistics: [generator, { ...sampling, samples: 8 }, run],
+    statistics: [generator, { ...SAMPLING, samples: 8 }, run],
     edit: [
       generator,
       ramp(1, total),
@@ -94,23 +123,12 @@ function validCalls(
     embed: [identity, pictures, run],
     encode: [encoder, pictures, run],
     map: [mapper, ramp(2, 6, 16), { strength: 1 }, run],
-    sweep: [
-      generator,
-      clip,
-      statistics,
-      {
-        ...sampling,
-        images: 1,
-        sigmas: 5,
-        perturb: 'absolute',
-        layers: ['b4.conv1'],
-        preprocess: 'float',
-        noise: 'const',
-        batch: 4,
-        memoryBytes: 0,
-      },
-      run,
-    ],
+    sweep: [generator, clip, statistics, SWEEPING, run],
+    openSweep: [generator, clip, statistics, { ...SWEEPING, directory: shards.directory, part: 1, parts: 1 }, run],
+    nextShard: [shards.next, run],
+    closeSweep: [shards.close],
+    sweepPlan: [shards.directory],
+    mergeSweep: [shards.directory, run],
     globalDirection: [
       {
         rows: tensor(Float32Array.of(1, 0, 0, 1), 2, 2),
@@ -225,10 +243,7 @@ async function complaint(call: Loose, args: unknown[]): Promise<string | undefin
 }
 
 /** The argument lists that differ from a valid one in one argument or one property of an argument. */
-function* mutations(
-  valid: unknown[],
-  { folder, models }: { folder: string; models: Record<NativeKind, NativeModel> },
-): Generator<[string, unknown[]]> {
+function* mutations(valid: unknown[], { folder, models }: Context): Generator<[string, unknown[]]> {
   for (let count = 0; count < valid.length; count += 1) yield [`${count} arguments`, valid.slice(0, count)];
   for (let position = 0; position < valid.length; position += 1) {
     for (const [i, value] of wrongValues(models).entries())
@@ -243,8 +258,8 @@ function* mutations(
       continue;
     for (const key of Object.keys(argument)) {
       for (const [i, wrong] of wrongValues(models).entries()) {
-        // `make` may well write a file of that name: not into the working directory.
-        const value = key === 'file' && typeof wrong === 'string' ? join(folder, wrong) : wrong;
+        // `make` may well write a file of that name, and `openSweep` make a directory: not into the working directory.
+        const value = ['file', 'directory'].includes(key) && typeof wrong === 'string' ? join(folder, wrong) : wrong;
         yield [`argument ${position}.${key}, value ${i}`, valid.with(position, { ...argument, [key]: value })];
       }
     }
@@ -256,14 +271,13 @@ const APART = ['versions', 'drain', 'writeModel', 'testJob', 'testFailure'];
 const NAMES = Object.keys(addon).filter((name) => !APART.includes(name));
 
 test('the table below covers the whole interface', (t) => {
-  t.deepEqual(Object.keys(validCalls(t.context.folder, t.context.models)).sort(), [...NAMES].sort());
+  t.deepEqual(Object.keys(validCalls(t.context)).sort(), [...NAMES].sort());
 });
 
 for (const name of NAMES as (keyof NativeAddon)[]) {
   test.serial(`wrong arguments: ${name}`, async (t) => {
-    const { folder, models } = t.context;
     const call = addon[name] as Loose;
-    const valid = validCalls(folder, models)[name]!;
+    const valid = validCalls(t.context)[name]!;
     t.is(await complaint(async (...args) => call(...args), valid), undefined, 'the valid call');
     await t.notThrowsAsync(async () => call(...valid), 'the valid call');
     let tried = 0;

@@ -52,6 +52,7 @@ export { readStyleStatistics, writeStyleStatistics } from './styleclip-data.js';
 export type { ReadStatisticsOptions } from './styleclip-data.js';
 export { StyleClip } from './styleclip.js';
 export type { LoadOptions } from './styleclip.js';
+export type { SweepShard } from './sweep-shards.js';
 export { IMAGENET_TEMPLATES } from './templates.js';
 export { Tokenizer } from './tokenizer/tokenizer.js';
 export type { TokenizedText, Tokens } from './tokenizer/tokenizer.js';

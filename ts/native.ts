@@ -107,6 +107,31 @@ export interface NativeRelevance {
   seconds: number;
 }
 
+/** What plan.json of a directory says. */
+export interface NativePlan {
+  /** Its settings, JSON in snake case. */
+  settings: string;
+  layout: NativeLayout;
+  statistics: NativeStatistics;
+  /** Shards in all, and those that are there by name. */
+  shards: number;
+  present: number;
+}
+
+export interface NativeShard {
+  id: string;
+  file: string;
+  channels: Int32Array;
+  firstImage: number;
+  images: number;
+  resumed: boolean;
+  batch: number;
+  done: number;
+  total: number;
+  /** '' when there is nothing to say. */
+  warning: string;
+}
+
 export interface NativeDirectionOptions {
   /** < 0: automatic. */
   beta: number;
@@ -310,6 +335,24 @@ export interface NativeAddon {
     options: NativeSweepOptions,
     run: NativeRun,
   ): Promise<NativeRelevance>;
+
+  /** Goes on with the sweep in a directory, or plans one. `shards`: of this share. */
+  openSweep(
+    generator: NativeModel,
+    clip: NativeModel,
+    statistics: NativeStatistics,
+    options: NativeSweepOptions & { directory: string; part: number; parts: number },
+    run: NativeRun,
+  ): Promise<{ handle: unknown; shards: number }>;
+  /** The next shard, on the disk; undefined after the last one. After a rejection the same one is next again. */
+  nextShard(handle: unknown, run: NativeRun): Promise<NativeShard | undefined>;
+  /** Frees what the sweep holds. Idempotent. */
+  closeSweep(handle: unknown): Promise<void>;
+  sweepPlan(directory: string): Promise<NativePlan | undefined>;
+  mergeSweep(
+    directory: string,
+    run: NativeRun,
+  ): Promise<{ plan: NativePlan; relevance: NativeRelevance; /** Kinds, one or more. */ machines: string[] }>;
 
   /** Synchronous, no libtorch: a matrix-vector product and a sort. Throws like the others reject. */
   globalDirection(

@@ -21,7 +21,8 @@ import { checkMatch } from './model-match.js';
 import type { NativeDirectionOptions, NativeGlobalDirection } from './native.js';
 import { readRelevance, writeRelevance } from './relevance-file.js';
 import { native } from './runtime.js';
-import { nativeError } from './signals.js';
+import { checkRun, nativeError } from './signals.js';
+import { mergeDirectory } from './sweep-shards.js';
 import type { RunOptions, StyleLayer, StyleLayout, StyleStatistics } from './types.js';
 
 /** How a relevance was computed. */
@@ -50,7 +51,7 @@ export interface RelevanceMeta {
   readonly clipSha256: string;
   /** Pictures rendered. */
   readonly rendered: number;
-  /** Of the sweep alone, without the statistics. */
+  /** Of the sweep alone, without the statistics; 0 where it was merged from shards. */
   readonly seconds: number;
   /** Package that wrote it. */
   readonly version: string;
@@ -335,6 +336,21 @@ export class Relevance implements RelevanceLike {
   /** Reads what {@link save} wrote. `FILE_NOT_FOUND`, `FILE_DAMAGED`, `FORMAT_UNKNOWN`, `FORMAT_VERSION`. */
   static async load(file: string | URL): Promise<Relevance> {
     return Relevance.from(await readRelevance(checkPath(file)));
+  }
+
+  /**
+   * Adds up the shards of a directory that a sweep was run in, in this process or in others: bit for bit what
+   * {@link StyleClip.sweep} with this directory resolves to. No model is needed. `meta.seconds` is 0: nothing in a merged
+   * relevance depends on how or where its shards came about.
+   *
+   * @throws StyleClipError `FILE_NOT_FOUND` when there is no sweep, or shards are missing; `FILE_DAMAGED` naming the file;
+   *   `RESUME_MISMATCH` naming a file that belongs to another sweep
+   */
+  static async merge(directory: string | URL, options?: RunOptions): Promise<Relevance> {
+    const path = checkPath(directory, 'directory');
+    const given = checkOptions(options, ['signal', 'onProgress'], 'Relevance.merge');
+    checkRun(given);
+    return Relevance.from(await mergeDirectory(path, given));
   }
 
   /**

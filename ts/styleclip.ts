@@ -15,6 +15,7 @@ import {
   show,
 } from './check.js';
 import { Clip } from './clip.js';
+import { log } from './configure.js';
 import './dispose.js';
 import { Encoder } from './encoder.js';
 import { Generator, STATISTICS_SAMPLES } from './generator.js';
@@ -24,6 +25,7 @@ import { checkMatch } from './model-match.js';
 import { Relevance } from './relevance.js';
 import { native, packageFile } from './runtime.js';
 import { checkRun, runNative } from './signals.js';
+import { planIn, requireNoPlan, sweepPlace, type SweepShard } from './sweep-shards.js';
 import type { Closeable, Device, Dtype, StyleStatistics, SweepOptions } from './types.js';
 
 /** Files of {@link StyleClip.load}; `generator` and `clip` are needed, or neither for the embedded cats. */
@@ -52,7 +54,7 @@ const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', 'device', 'dtype'
 const SWEEP_KEYS = [
   ...['signal', 'onProgress', 'truncationPsi', 'truncationCutoff', 'images', 'sigmas', 'perturb', 'seed', 'layers'],
   ...['method', 'precision', 'memory', 'preprocess', 'noise', 'batch', 'statistics', 'statisticsSamples'],
-  ...['directory', 'shard', 'stopAt'],
+  ...['directory', 'shard', 'resume', 'stopAt'],
 ];
 
 /** A generator, a CLIP model, and what else was given. `await using` it, or call close(). */
@@ -158,32 +160,26 @@ export class StyleClip implements Closeable {
    * How every style channel moves the CLIP embedding (StyleCLIP section 6.1; released code SingleChannel.py): each channel
    * of each sample picture is set to mean ± kσ, rendered and embedded. The statistics come first, as a phase of their own.
    *
+   * With `directory` it runs in shards and can be resumed: {@link sweepShards} and then {@link Relevance.merge}. With
+   * `shard` it runs one share of them; it resolves to the relevance when all shards of the directory are there at the end,
+   * and to undefined when other shares are missing.
+   *
    * @throws StyleClipError `CLOSED`; `ARGUMENT`, `RANGE` for options; `NOT_FINITE` naming layer and channel when a model
-   *   gives NaN; `OUT_OF_MEMORY`
+   *   gives NaN; `OUT_OF_MEMORY`; with `directory` as {@link sweepShards}
    */
-  async sweep(options?: SweepOptions): Promise<Relevance> {
+  async sweep(options?: SweepOptions & { shard?: undefined }): Promise<Relevance>;
+  async sweep(options: SweepOptions): Promise<Relevance | undefined>;
+  async sweep(options?: SweepOptions): Promise<Relevance | undefined> {
     const o = checkOptions(options, SWEEP_KEYS, 'sweep');
     const { generator, clip } = this;
-    refuseLater(o);
-    const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference']);
-    const precision = this.#precision(o.precision);
-    const settings = {
-      method,
-      images: checkInteger(o.images ?? 100, 'images', 1, 100_000),
-      sigmas: checkNumber(o.sigmas ?? 5, 'sigmas', 0.001, 1000),
-      perturb: checkOneOf(o.perturb ?? 'absolute', 'perturb', ['absolute', 'relative']),
-      layers: this.#layers(o.layers ?? 'conv'),
-      preprocess: checkOneOf(o.preprocess ?? 'float', 'preprocess', ['float', 'reference8']),
-      noise: checkOneOf(o.noise ?? 'const', 'noise', ['const', 'random', 'none']),
-      batch: o.batch === undefined ? 0 : checkInteger(o.batch, 'batch', 1, 65_536),
-      memoryBytes: o.memory === undefined ? 0 : memoryBytes(o.memory),
-      seed: checkSeed(o.seed ?? 0),
-      truncationPsi: checkNumber(o.truncationPsi ?? 0.7, 'truncationPsi', -2, 2),
-      truncationCutoff:
-        o.truncationCutoff === undefined
-          ? -1
-          : checkInteger(o.truncationCutoff, 'truncationCutoff', 0, generator.layout.rows),
-    };
+    const { precision, settings } = this.#sweepSettings(o);
+    const place = sweepPlace(o);
+    if (place !== undefined) {
+      for await (const shard of this.sweepShards(o)) void shard;
+      const plan = place.parts > 1 ? await planIn(place.directory) : undefined;
+      if (plan !== undefined && plan.present < plan.shards) return undefined;
+      return Relevance.merge(place.directory, { signal: o.signal, onProgress: o.onProgress });
+    }
     checkRun(o);
     handleOf(clip);
     const statistics = await this.#statisticsFor(o);
@@ -220,6 +216,91 @@ export class StyleClip implements Closeable {
     });
   }
 
+  /**
+   * The same as a stream of finished shards, each one already on the disk: blocks of channels × sample pictures, those that
+   * were there before included. Leaving the loop ends the work; an abort ends it within one batch and leaves whole shards
+   * only. Any number of processes may work in one directory. On machines without a common directory, copy `plan.json` to
+   * all of them first, and all shards together afterwards.
+   *
+   * @param options `directory` is needed
+   * @throws StyleClipError `RESUME_MISMATCH` naming the setting in which the directory's sweep differs, or a file that
+   *   belongs to another sweep; `FILE_DAMAGED`, `FORMAT_VERSION` for a plan that cannot be read; `DISK`; as {@link sweep}.
+   *   A damaged shard is no error: it is computed again, and named in `warning` and to the logger.
+   */
+  async *sweepShards(options: SweepOptions): AsyncGenerator<SweepShard, void, undefined> {
+    const o = checkOptions(options, SWEEP_KEYS, 'sweepShards');
+    const { generator, clip } = this;
+    const { settings } = this.#sweepSettings(o);
+    const { directory, part, parts } =
+      sweepPlace(o) ?? fail('ARGUMENT', 'sweepShards needs a directory', 'Pass { directory }: shards are files in it.');
+    checkRun(o);
+    handleOf(clip);
+    if (o.resume === false) await requireNoPlan(directory);
+    const plan = await planIn(directory);
+    const { mean, sigma, samples } =
+      plan === undefined || o.statistics !== undefined
+        ? await this.#statisticsFor(o)
+        : { ...plan.statistics, samples: this.#statisticsSamples(o) };
+    const addon = native();
+    const { handle } = await runNative(
+      o,
+      () => addon.createCancel(),
+      async (run) =>
+        addon.openSweep(
+          handleOf(generator),
+          handleOf(clip),
+          { mean, sigma, samples },
+          { ...settings, directory, part, parts },
+          run,
+        ),
+    );
+    try {
+      for (;;) {
+        const shard = await runNative(
+          o,
+          () => addon.createCancel(),
+          async (run) => addon.nextShard(handle, run),
+        );
+        if (shard === undefined) return;
+        const { warning, firstImage, images: count, ...same } = shard;
+        if (warning !== '') log('warn', warning);
+        yield { ...same, images: { first: firstImage, count }, ...(warning === '' ? {} : { warning }) };
+      }
+    } finally {
+      await addon.closeSweep(handle).catch(() => undefined);
+    }
+  }
+
+  /** The options of a sweep, checked, as the core takes them. */
+  #sweepSettings(o: SweepOptions) {
+    const { generator } = this;
+    refuseLater(o);
+    const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference']);
+    const precision = this.#precision(o.precision);
+    const settings = {
+      method,
+      images: checkInteger(o.images ?? 100, 'images', 1, 100_000),
+      sigmas: checkNumber(o.sigmas ?? 5, 'sigmas', 0.001, 1000),
+      perturb: checkOneOf(o.perturb ?? 'absolute', 'perturb', ['absolute', 'relative']),
+      layers: this.#layers(o.layers ?? 'conv'),
+      preprocess: checkOneOf(o.preprocess ?? 'float', 'preprocess', ['float', 'reference8']),
+      noise: checkOneOf(o.noise ?? 'const', 'noise', ['const', 'random', 'none']),
+      batch: o.batch === undefined ? 0 : checkInteger(o.batch, 'batch', 1, 65_536),
+      memoryBytes: o.memory === undefined ? 0 : memoryBytes(o.memory),
+      seed: checkSeed(o.seed ?? 0),
+      truncationPsi: checkNumber(o.truncationPsi ?? 0.7, 'truncationPsi', -2, 2),
+      truncationCutoff:
+        o.truncationCutoff === undefined
+          ? -1
+          : checkInteger(o.truncationCutoff, 'truncationCutoff', 0, generator.layout.rows),
+    };
+    return { precision, settings };
+  }
+
+  #statisticsSamples(o: SweepOptions): number {
+    return checkInteger(o.statisticsSamples ?? STATISTICS_SAMPLES, 'statisticsSamples', 2, 100_000_000);
+  }
+
   /** The statistics given, checked, or those of this truncation, computed once. */
   async #statisticsFor(o: SweepOptions): Promise<StyleStatistics> {
     const { generator } = this;
@@ -241,7 +322,7 @@ export class StyleClip implements Closeable {
       checkMatch('the statistics', generatorSha256, generator.info.sha256, generator.info.file, false);
       return o.statistics;
     }
-    const samples = checkInteger(o.statisticsSamples ?? STATISTICS_SAMPLES, 'statisticsSamples', 2, 100_000_000);
+    const samples = this.#statisticsSamples(o);
     const { truncationPsi, truncationCutoff, signal, onProgress } = o;
     const key = JSON.stringify([samples, truncationPsi, truncationCutoff]);
     const known = this.#statistics.get(key);
@@ -305,8 +386,6 @@ function refuseLater(o: SweepOptions): void {
       `${what} is not in this version of the package`,
       "Leave it out: method 'exact' in one piece is what there is for now.",
     );
-  if (o.directory !== undefined) later('a sweep that is sharded into a directory and can be resumed');
-  if (o.shard !== undefined) later('a shard of a sweep');
   if (o.stopAt !== undefined) later('a sweep that stops at a lower resolution');
   if (o.method !== undefined && ['stop-at', 'gradient', 'screened', 'adaptive'].includes(o.method)) {
     later(`the sweep method '${o.method}'`);

@@ -228,10 +228,17 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
   statistics?: StyleStatistics | undefined;
   /** Default 100,000 (released code). */
   statisticsSamples?: number | undefined;
-  /** Sharded, resumable sweeps come with a later version: refused. */
-  directory?: string | undefined;
-  /** As `directory`. */
+  /**
+   * Runs in shards: blocks of channels × sample pictures, each written here as a file when it is done. A sweep that was
+   * stopped, by whatever, goes on when the same call is made again, and its result is the same bytes as if it had not
+   * been. Made when it is not there. Settings of a plan that is there hold for `batch` and `statistics` where these are
+   * left out; any other difference is refused: `ERR_STYLECLIP_RESUME_MISMATCH`.
+   */
+  directory?: string | URL | undefined;
+  /** `'2/4'`: of four shares the second, every fourth shard. For many machines or processes; needs `directory`. */
   shard?: `${number}/${number}` | undefined;
+  /** False: a directory that holds a sweep already is refused, `ERR_STYLECLIP_FILE_EXISTS`. Default true. */
+  resume?: boolean | undefined;
   /** As the method `'stop-at'`. */
   stopAt?: number | undefined;
 }

@@ -91,10 +91,30 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
   }
 }
 
-void AtomicFile::commit() {
+void AtomicFile::flush() {
   if (fsync(descriptor_) != 0) fail(path_, errno);
   const int descriptor = std::exchange(descriptor_, -1);
   if (close(descriptor) != 0) fail(path_, errno);
+}
+
+bool AtomicFile::commit_new() {
+  flush();
+  // A second name for the same file, which fails where there is one; the destructor takes the temporary name away.
+  if (link(temporary_.c_str(), path_.c_str()) == 0) {
+    flush_directory(path_);
+    return true;
+  }
+  if (errno == EEXIST) return false;
+  // A file system without hard links: not safe against another process at the same moment, else the same.
+  if (access(path_.c_str(), F_OK) == 0) return false;
+  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, errno);
+  committed_ = true;
+  flush_directory(path_);
+  return true;
+}
+
+void AtomicFile::commit() {
+  flush();
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, errno);
   committed_ = true;
   flush_directory(path_);

@@ -23,9 +23,13 @@ class AtomicFile {
   void write(const void* data, std::size_t bytes);
   /// Flushes to the disk and gives the file its name. Throws Disk.
   void commit();
+  /// The same unless there is a file of that name already: false then, and that one stays as it is, also when several
+  /// processes do it at once.
+  bool commit_new();
   std::int64_t bytes() const noexcept { return bytes_; }
 
  private:
+  void flush();
   void hold_signal() noexcept;
   void free_signal() noexcept;
 

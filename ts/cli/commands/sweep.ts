@@ -1,9 +1,14 @@
 /*
- * `styleclip sweep`: measures how every style channel moves CLIP's embedding, once for each pair of generator and CLIP.
+ * `styleclip sweep`: measures how every style channel moves CLIP's embedding, once for each pair of generator and CLIP; in
+ * one piece, or in shards in a directory. `styleclip sweep merge` adds up the shards of a directory.
  */
-import { extname } from 'node:path';
-import { Option, type Command } from 'commander';
-import type { LayerSet, SweepMethod } from '../../types.js';
+import { readdir, rm } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { Argument, InvalidArgumentError, Option, type Command } from 'commander';
+import { StyleClipError } from '../../errors.js';
+import { Relevance } from '../../relevance.js';
+import type { StyleClip } from '../../styleclip.js';
+import type { LayerSet, SweepMethod, SweepOptions } from '../../types.js';
 import { loadSystem } from '../models.js';
 import type { Outcome } from '../output.js';
 import * as parse from '../parse.js';
@@ -24,6 +29,10 @@ interface Flags extends CommonFlags {
   precision?: Precision;
   memory?: `${number}GiB`;
   statisticsSamples: number;
+  batch?: number;
+  dir?: string;
+  shard?: `${number}/${number}`;
+  resume: boolean;
   jsonLines?: true;
 }
 
@@ -37,10 +46,20 @@ function memory(text: string): `${number}GiB` {
   return `${parse.numberWithin(0.01, 100_000)(text.replace(/\s*GiB$/i, ''))}GiB`;
 }
 
+/** `2/4`: the second of four shares. */
+function share(text: string): `${number}/${number}` {
+  const match = /^(\d{1,6})\/(\d{1,6})$/.exec(text);
+  const [part, parts] = [Number(match?.[1]), Number(match?.[2])];
+  if (!(part >= 1 && part <= parts)) throw new InvalidArgumentError('It is no share: 1/4, 2/4, 3/4 or 4/4.');
+  return `${part}/${parts}`;
+}
+
 export function sweepCommand(command: Command, start: Start): Command {
   return command
     .name('sweep')
     .description('measure the relevance of every style channel; directions are made from it')
+    .addArgument(new Argument('[action]', 'merge: add up the shards in DIR, without models').choices(['merge']))
+    .argument('[dir]', 'the directory to merge')
     .addOption(
       new Option('--images <n>', 'sample pictures a channel').argParser(parse.integerWithin(1, 100_000)).default(100),
     )
@@ -86,15 +105,123 @@ export function sweepCommand(command: Command, start: Start): Command {
         .argParser(parse.integerWithin(2, 100_000_000))
         .default(100_000),
     )
+    .addOption(
+      new Option('--batch <n>', 'pictures in one forward pass (default: by their size and memory)').argParser(
+        parse.integerWithin(1, 65_536),
+      ),
+    )
+    .option('--dir <dir>', 'run in shards in this directory: stopped, it goes on when the command is run again')
+    .addOption(new Option('--shard <i/n>', 'only every n-th shard, from the i-th on; needs --dir').argParser(share))
+    .option('--resume', 'go on with the sweep in --dir (the default)')
+    .option('--no-resume', 'refuse a --dir that holds a sweep; with --force, remove that sweep')
     .addOption(new Option('--json-lines', 'print one JSON event a line on stdout').conflicts('json'))
-    .action(async (flags: Flags) => start('sweep', flags, (session) => sweep(session, flags)));
+    .action(async (action: 'merge' | undefined, dir: string | undefined, flags: Flags) =>
+      action === undefined
+        ? start('sweep', flags, (session) => sweep(session, flags))
+        : start('sweep merge', flags, (session) => merge(session, dir, flags)),
+    );
 }
 
 async function sweep(session: Session, flags: Flags): Promise<Outcome> {
-  const file = await targetFile(flags.out ?? `${flags.model}.relevance.safetensors`, flags.force === true);
+  const { dir } = flags;
+  if (flags.shard !== undefined && dir === undefined) usage('--shard needs --dir', 'Name the directory of the shards.');
+  if (dir !== undefined && flags.shard !== undefined) return shardsOnly(session, dir, flags);
+  const file = await relevanceFile(flags);
   await using system = await loadSystem(session, flags.precision === 'tf32' ? 'float32' : flags.precision);
+  const options = sweepOptions(session, flags);
+  if (dir === undefined) return finish(file, await system.sweep(options));
+  const shards = await runShards(session, system, { ...options, directory: dir }, flags);
+  const relevance = await Relevance.merge(dir, session.run);
+  return finish(file, relevance, { directory: dir, ...shards });
+}
+
+/** A share of a sweep: its shards and no relevance. */
+async function shardsOnly(session: Session, directory: string, flags: Flags): Promise<Outcome> {
+  if (flags.out !== undefined) {
+    usage('a share of a sweep writes no --out', 'Run every share, then `styleclip sweep merge DIR --out FILE`.');
+  }
+  await using system = await loadSystem(session, flags.precision === 'tf32' ? 'float32' : flags.precision);
+  const shards = await runShards(session, system, { ...sweepOptions(session, flags), directory }, flags);
+  return {
+    text: [
+      `share ${flags.shard}: ${shards.shards} shards in ${directory}, ${shards.resumed} of them there before`,
+      `when all shares are done: styleclip sweep merge ${directory}`,
+    ],
+    result: { directory, shard: flags.shard, ...shards },
+  };
+}
+
+/** What shards came to: `rendered` pictures of this run, in `seconds`, without the statistics. */
+interface Shards {
+  readonly shards: number;
+  readonly resumed: number;
+  readonly rendered: number;
+  readonly seconds: number;
+}
+
+async function runShards(session: Session, system: StyleClip, options: SweepOptions, flags: Flags): Promise<Shards> {
+  const directory = String(options.directory);
+  if (!flags.resume && flags.force === true) await removeSweep(directory);
+  const [counted, since] = [{ shards: 0, resumed: 0, rendered: 0 }, { begun: performance.now() }];
+  const onProgress: SweepOptions['onProgress'] = (progress) => {
+    if (progress.phase !== 'sweep') since.begun = performance.now();
+    session.output.report(progress);
+  };
+  const { shard } = flags;
+  for await (const one of system.sweepShards({
+    ...options,
+    onProgress,
+    resume: flags.resume,
+    ...(shard && { shard }),
+  })) {
+    const { channels, images, ...fields } = one;
+    counted.shards++;
+    if (one.resumed) counted.resumed++;
+    else counted.rendered += 2 * channels.length * images.count;
+    session.output.event('shard', { ...fields, images, channels: channels.length });
+  }
+  return { ...counted, seconds: (performance.now() - since.begun) / 1000 };
+}
+
+/** The sweep in a directory goes, shards first: what is left if this is interrupted is a sweep with fewer shards. */
+async function removeSweep(directory: string): Promise<void> {
+  const names = await readdir(directory).catch((): string[] => []);
+  for (const name of names.filter((n) => /^shard-\d+-[0-9a-f]{16}\.safetensors$/.test(n))) {
+    await rm(join(directory, name), { force: true });
+  }
+  await rm(join(directory, 'plan.json'), { force: true });
+}
+
+async function merge(session: Session, directory: string | undefined, flags: Flags): Promise<Outcome> {
+  if (directory === undefined) {
+    usage('sweep merge needs a directory', 'styleclip sweep merge DIR --out FILE');
+  }
+  const file = await relevanceFile(flags);
+  const begun = performance.now();
+  let shards = 0;
+  const relevance = await Relevance.merge(directory, {
+    ...session.run,
+    onProgress: (progress) => {
+      if (progress.phase === 'merge') shards = progress.total;
+      session.output.report(progress);
+    },
+  });
+  const seconds = (performance.now() - begun) / 1000;
+  return finish(file, relevance, { directory, shards, seconds });
+}
+
+function usage(message: string, remedy: string): never {
+  throw new StyleClipError('ARGUMENT', message, { remedy });
+}
+
+async function relevanceFile(flags: Flags): Promise<string> {
+  return targetFile(flags.out ?? `${flags.model}.relevance.safetensors`, flags.force === true);
+}
+
+/** The settings of a sweep as the flags have them. */
+function sweepOptions(session: Session, flags: Flags): Omit<SweepOptions, 'shard'> {
   const { images, sigmas, perturb, layers, method, preprocess, seed, statisticsSamples } = flags;
-  const relevance = await system.sweep({
+  return {
     images,
     sigmas,
     perturb,
@@ -105,19 +232,40 @@ async function sweep(session: Session, flags: Flags): Promise<Outcome> {
     statisticsSamples,
     ...(flags.precision === undefined ? {} : { precision: flags.precision }),
     ...(flags.memory === undefined ? {} : { memory: flags.memory }),
+    ...(flags.batch === undefined ? {} : { batch: flags.batch }),
     ...session.run,
-  });
+  };
+}
+
+/** Writes the relevance. `more` are fields of a sweep in shards, whose time and pictures are those of this run. */
+async function finish(
+  file: string,
+  relevance: Relevance,
+  more: { directory?: string; shards?: number; resumed?: number; rendered?: number; seconds?: number } = {},
+): Promise<Outcome> {
   if (extname(file).toLowerCase() === '.npy') await relevance.exportNpy(file);
   else await relevance.save(file);
-  const { seconds, rendered, precision, implementation } = relevance.meta;
-  const imagesPerSecond = seconds > 0 ? rendered / seconds : 0;
+  const { method, precision, implementation, images } = relevance.meta;
+  const { directory, shards, resumed } = more;
+  const seconds = more.seconds ?? relevance.meta.seconds;
+  const rendered = more.rendered ?? relevance.meta.rendered;
+  const merged = directory !== undefined && more.rendered === undefined;
+  const imagesPerSecond = seconds > 0 && !merged ? rendered / seconds : 0;
   const channels = relevance.length;
+  const rate = merged ? '' : `, ${imagesPerSecond.toFixed(0)} pictures/s`;
   return {
     text: [
-      `${channels} channels, ${images} images each, ${formatSeconds(seconds)}, ${imagesPerSecond.toFixed(0)} pictures/s`,
+      `${channels} channels, ${images} images each, ${formatSeconds(seconds)}${rate}`,
       `method ${method}/${precision}, computed by the ${implementation} implementation`,
+      ...(shards === undefined
+        ? []
+        : [`${shards} shards in ${directory}${resumed === undefined ? '' : `, ${resumed} of them there before`}`]),
       file,
     ],
-    result: { file, method, implementation, precision, channels, images, rendered, seconds, imagesPerSecond },
+    result: {
+      ...{ file, method, implementation, precision, channels, images, rendered, seconds, imagesPerSecond },
+      ...(directory === undefined ? {} : { directory, shards }),
+      ...(resumed === undefined ? {} : { resumed }),
+    },
   };
 }
