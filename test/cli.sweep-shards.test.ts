@@ -172,6 +172,7 @@ test('other settings, damaged and missing shards: exit code 3, and the reason by
   t.is((await refusal(['sweep', 'merge', '--out', 'n.safetensors']))[0], 2);
   t.is((await refusal(['sweep', '--shard', '1/2', '--out', 'n.safetensors']))[0], 2);
   t.is((await refusal(['sweep', '--dir', 'd', '--shard', '3/2']))[0], 2);
+  t.is((await refusal(['sweep', '--no-resume', '--out', 'n.safetensors']))[0], 2);
 });
 
 test('--no-resume: a directory with a sweep is refused; with --force that sweep goes', async (t) => {

@@ -112,7 +112,7 @@ export function sweepCommand(command: Command, start: Start): Command {
     )
     .option('--dir <dir>', 'run in shards in this directory: stopped, it goes on when the command is run again')
     .addOption(new Option('--shard <i/n>', 'only every n-th shard, from the i-th on; needs --dir').argParser(share))
-    .option('--resume', 'go on with the sweep in --dir (the default)')
+    .addOption(new Option('--resume', 'go on with the sweep in --dir').default(true))
     .option('--no-resume', 'refuse a --dir that holds a sweep; with --force, remove that sweep')
     .addOption(new Option('--json-lines', 'print one JSON event a line on stdout').conflicts('json'))
     .action(async (action: 'merge' | undefined, dir: string | undefined, flags: Flags) =>
@@ -125,6 +125,7 @@ export function sweepCommand(command: Command, start: Start): Command {
 async function sweep(session: Session, flags: Flags): Promise<Outcome> {
   const { dir } = flags;
   if (flags.shard !== undefined && dir === undefined) usage('--shard needs --dir', 'Name the directory of the shards.');
+  if (!flags.resume && dir === undefined) usage('--no-resume needs --dir', 'Name the directory of the shards.');
   if (dir !== undefined && flags.shard !== undefined) return shardsOnly(session, dir, flags);
   const file = await relevanceFile(flags);
   await using system = await loadSystem(session, flags.precision === 'tf32' ? 'float32' : flags.precision);

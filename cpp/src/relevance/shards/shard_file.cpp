@@ -97,15 +97,15 @@ std::string read_bytes(const std::string& path) {
               "Move it out of the directory, or use another directory.");
 }
 
-at::Tensor take(const std::string& path, const std::string& bytes,
-                const std::vector<checkpoint::SafetensorsEntry>& entries, const char* name, at::Tensor into) {
+void take(const std::string& path, const std::string& bytes, const std::vector<checkpoint::SafetensorsEntry>& entries,
+          const char* name, const at::Tensor& into) {
   for (const checkpoint::SafetensorsEntry& entry : entries) {
     if (entry.name != name) continue;
     if (entry.type != into.scalar_type() || at::IntArrayRef(entry.sizes) != into.sizes()) {
       damaged(path, "'" + entry.name + "' has another shape or type");
     }
     if (into.nbytes() > 0) std::memcpy(into.mutable_data_ptr(), bytes.data() + entry.begin, into.nbytes());
-    return into;
+    return;
   }
   damaged(path, "there is no '" + std::string(name) + "'");
 }
