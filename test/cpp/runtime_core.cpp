@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "models/zip_file.h"
+#include "runtime/atomic_file.h"
 #include "runtime/philox.h"
 #include "runtime/sha256.h"
 #include "styleclip/run.h"
@@ -121,6 +122,19 @@ TEST_CASE("a file appears whole, replaces its predecessor, and leaves nothing el
   std::filesystem::create_directory(folder.path / "taken");
   CHECK(error_of([&] { styleclip::write_file_atomic(folder.file("taken"), "x"); }).code() == ErrorCode::Disk);
   CHECK(folder.entries() == 2);
+}
+
+TEST_CASE("a file for the first who comes: the second one is told, and changes nothing") {
+  const Folder folder;
+  const auto put = [&](const std::string& text) {
+    styleclip::AtomicFile file(folder.file("a"));
+    file.write(text.data(), text.size());
+    return file.commit_new();
+  };
+  CHECK(put("first"));
+  CHECK_FALSE(put("second"));
+  CHECK(text_of(folder.file("a")) == "first");
+  CHECK(folder.entries() == 1);
 }
 
 TEST_CASE("beyond a file-size limit: an error of code Disk, the process lives, the old file stands") {
