@@ -99,6 +99,7 @@ Napi::Value write_shard(Napi::Env env, const SweepShard& shard) {
   object["images"] = static_cast<double>(shard.pictures);
   object["resumed"] = shard.resumed;
   object["batch"] = static_cast<double>(shard.batch);
+  object["rendered"] = static_cast<double>(shard.rendered);
   object["done"] = static_cast<double>(shard.done);
   object["total"] = static_cast<double>(shard.total);
   object["warning"] = shard.warning;

@@ -126,6 +126,7 @@ export interface NativeShard {
   images: number;
   resumed: boolean;
   batch: number;
+  rendered: number;
   done: number;
   total: number;
   /** '' when there is nothing to say. */

@@ -26,6 +26,8 @@ export interface SweepShard {
   readonly resumed: boolean;
   /** Pictures in one forward pass: fewer than the plan's where memory ran out. */
   readonly batch: number;
+  /** Pictures that were rendered for it, in this run or before. */
+  readonly rendered: number;
   /** Shards finished, of this share. */
   readonly done: number;
   /** Shards of this share. */

@@ -201,6 +201,7 @@ TEST_CASE("a shard says what it is; files hold no time and no path") {
     CHECK_FALSE(shards[i].resumed);
     CHECK(shards[i].warning.empty());
     CHECK(shards[i].batch == 6);
+    CHECK(shards[i].rendered == 2 * shards[i].pictures * std::ssize(shards[i].channels));
     CHECK(shards[i].done == static_cast<std::int64_t>(i) + 1);
     CHECK(shards[i].total == kShards);
     channels.insert(shards[i].channels.begin(), shards[i].channels.end());

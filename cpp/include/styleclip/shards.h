@@ -42,6 +42,7 @@ struct SweepShard {
   std::int64_t first_picture = 0, pictures = 0;
   bool resumed = false;              // it was there already
   std::int64_t batch = 0;            // pictures a forward: smaller than the plan's where memory ran out
+  std::int64_t rendered = 0;         // pictures, by this process or another
   std::int64_t done = 0, total = 0;  // shards of this share
   std::string warning;               // a damaged file that was computed again, by name; else empty
 };

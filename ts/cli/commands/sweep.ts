@@ -178,7 +178,7 @@ async function runShards(session: Session, system: StyleClip, options: SweepOpti
     const { channels, images, ...fields } = one;
     counted.shards++;
     if (one.resumed) counted.resumed++;
-    else counted.rendered += 2 * channels.length * images.count;
+    else counted.rendered += one.rendered;
     session.output.event('shard', { ...fields, images, channels: channels.length });
   }
   return { ...counted, seconds: (performance.now() - since.begun) / 1000 };

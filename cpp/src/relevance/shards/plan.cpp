@@ -259,6 +259,9 @@ Settings settings_of(const std::string& method, const Generator& generator, cons
 }
 
 void add_engine_settings(Settings& settings, const Plan& plan) {
+  std::string channels;
+  for (const std::int64_t channel : plan.channels) channels += std::to_string(channel) + "\n";
+  put(settings, "channels_sha256", sha256_hex(channels));
   put(settings, "implementation", plan.implementation);
   put(settings, "batch", plan.batch);
   put(settings, "shard_channels", plan.block_rows);

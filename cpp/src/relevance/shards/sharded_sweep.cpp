@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -101,6 +102,9 @@ void ShardedSweep::State::settle_plan() {
     own.implementation = engine->implementation();
     own.block_rows = share.rows > 0 ? share.rows : there ? there->block_rows : 0;
     own.block_images = share.pictures > 0 ? share.pictures : there ? there->block_images : 0;
+    // Work that is the same for any number of rows is done once.
+    const bool by_row = engine->work({0, 1, 0, 1}) != engine->work({0, 2, 0, 1});
+    if (own.block_rows == 0 && !by_row) own.block_rows = std::max<std::int64_t>(1, std::ssize(own.moving));
     shards::choose_blocks(own, generator, clip);
     own.settings = wanted;
     shards::add_engine_settings(own.settings, own);
@@ -154,7 +158,9 @@ bool ShardedSweep::State::is_there(std::int64_t index, SweepShard& shard) const 
   std::error_code ignored;
   if (!std::filesystem::exists(shard.file, ignored)) return false;
   try {
-    shard.batch = shards::read_shard(share.directory, plan, index).batch;
+    const shards::ShardSums there = shards::read_shard(share.directory, plan, index);
+    shard.batch = there.batch;
+    shard.rendered = there.rendered;
     return true;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::FileDamaged) throw;
@@ -182,6 +188,7 @@ void ShardedSweep::State::compute(std::int64_t index, SweepShard& shard, const R
   computed.machine = shards::this_machine(generator.device());
   shards::write_shard(share.directory, plan, index, computed);
   shard.batch = computed.batch;
+  shard.rendered = pictures;
   rendered += pictures;
   seconds += elapsed();
 }
