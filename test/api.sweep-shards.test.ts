@@ -22,11 +22,6 @@ const quiet = (): void => undefined;
 configure({ logger: { debug: quiet, info: quiet, warn: (text: string) => warnings.push(text), error: quiet } });
 const tiny = await tinyStyleClip(folder.path);
 const { generator, clip } = tiny;
-test.after.always(async () => {
-  await tiny.close();
-  await folder.remove();
-});
-
 const SETTINGS = { images: 25, statisticsSamples: 300 } as const satisfies SweepOptions;
 /** A new directory's name. */
 let made = 0;
@@ -54,6 +49,10 @@ async function filesOf(directory: string): Promise<Record<string, string>> {
 /** A directory of a whole sweep, and its relevance; never changed. */
 const whole = fresh();
 const relevance = await tiny.sweep({ ...SETTINGS, directory: whole });
+test.after.always(async () => {
+  await tiny.close();
+  await folder.remove();
+});
 const copy = async (): Promise<string> => {
   const to = fresh();
   await cp(whole, to, { recursive: true });
