@@ -2,7 +2,7 @@
  * The tables of docs/performance.md, made from the results under bench/results: between `<!-- table NAME FILE -->` and
  * `<!-- end -->` stands what this file makes of FILE. `node bench/tables.mjs` writes them anew; a test compares.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -171,7 +171,7 @@ const TABLES = { machine, ratios, methods, agreement, shares, stages, node, memo
 /**
  * The document with its tables made anew.
  * @param {string} text
- * @param {(file: string) => Result} read  a file under bench/results
+ * @param {(file: string) => Result | undefined} read  a file under bench/results
  */
 export function render(text, read) {
   return text.replaceAll(
@@ -179,14 +179,17 @@ export function render(text, read) {
     (_, /** @type {string} */ name, /** @type {string} */ file) => {
       const make = TABLES[name];
       if (!make) throw new Error(`there is no table ${name}: ${Object.keys(TABLES).join(', ')}`);
-      return `<!-- table ${name} ${file} -->\n\n${make(read(file))}\n\n<!-- end -->`;
+      const result = read(file);
+      const made = result === undefined ? '*No results are kept yet.*' : make(result);
+      return `<!-- table ${name} ${file} -->\n\n${made}\n\n<!-- end -->`;
     },
   );
 }
 
 /** @param {string} file */
 export function readResult(file) {
-  return JSON.parse(readFileSync(join(HERE, 'results', file), 'utf8'));
+  const path = join(HERE, 'results', file);
+  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -59,9 +59,9 @@ class Sweeps {
   /// The flat channels that `load` sweeps.
   SweepInputs inputs(const Contender& contender, const Load& load) const;
 
- private:
   SweepOptions options(const Contender& contender, const Load& load) const;
 
+ private:
   Models models_;
 };
 
