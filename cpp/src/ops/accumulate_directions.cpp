@@ -63,8 +63,7 @@ void accumulate_directions(const at::Tensor& plus, const at::Tensor& minus, at::
   if (use_reference(kAccumulateDirections, plus.device())) {
     return accumulate_directions_reference(plus, minus, sum, magnitude, count);
   }
-  using Signature = void(const at::Tensor&, const at::Tensor&, at::Tensor&, at::Tensor&, at::Tensor&);
-  static const auto op = find_operator(kAccumulateDirections).typed<Signature>();
+  static const auto op = find_operator(kAccumulateDirections).typed<AccumulateDirectionsSignature>();
   op.call(plus, minus, sum, magnitude, count);
 }
 

@@ -12,6 +12,7 @@ namespace styleclip {
 inline constexpr char kAccumulateDirections[] = "accumulate_directions";
 inline constexpr char kAccumulateDirectionsSchema[] =
     "accumulate_directions(Tensor plus, Tensor minus, Tensor(a!) sum, Tensor(b!) magnitude, Tensor(c!) count) -> ()";
+using AccumulateDirectionsSignature = void(const at::Tensor&, const at::Tensor&, at::Tensor&, at::Tensor&, at::Tensor&);
 
 /// Throws Error Shape or Argument when the arguments do not fit one another.
 void check_accumulate_directions(const at::Tensor& plus, const at::Tensor& minus, const at::Tensor& sum,

@@ -14,8 +14,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "ops/accumulate_directions.h"
+#include "ops/activate.h"
+#include "ops/add_to_canvas.h"
+#include "ops/clip_input.h"
+#include "ops/filter_activate.h"
+#include "ops/perturb_channels.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
@@ -23,7 +29,8 @@ namespace styleclip {
 namespace {
 
 constexpr char kNamespace[] = "styleclip";
-constexpr std::array kOperators = {kAccumulateDirections};
+constexpr std::array<const char*, 7> kOperators = {kAccumulateDirections, kPerturbChannels,  kActivate, kFilterActivate,
+                                                   kAddToCanvas,          kActivateToCanvas, kClipInput};
 
 // Guards the two variables below it.
 std::mutex& registry_mutex() {
@@ -77,6 +84,29 @@ void require_known(const std::string& op) {
   throw Error(ErrorCode::Argument, "There is no operator \"" + op + "\".", "The operators are: " + names + ".");
 }
 
+// Arguments as the dispatcher hands them over -> as the implementations take them: an optional tensor may be undefined.
+template <typename T>
+T& plain(T& argument) {
+  return argument;
+}
+at::Tensor plain(const std::optional<at::Tensor>& tensor) { return tensor.value_or(at::Tensor()); }
+
+template <typename Signature, auto implementation>
+struct Adapted;
+template <typename... Arguments, auto implementation>
+struct Adapted<void(Arguments...), implementation> {
+  static void call(Arguments... arguments) { implementation(plain(arguments)...); }
+};
+
+// Defines an operator with the implementation for every device, and the one for the CPU.
+template <typename Signature, auto reference, auto cpu>
+void add(torch::Library& library, const char* name, const char* schema) {
+  library.def(schema);
+  library.impl(name,
+               torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd, &Adapted<Signature, reference>::call));
+  library.impl(name, torch::dispatch(c10::DispatchKey::CPU, &Adapted<Signature, cpu>::call));
+}
+
 }  // namespace
 
 std::string own_library_path() {
@@ -90,10 +120,17 @@ void register_ops() {
   if (registered != nullptr) return;
   std::unique_ptr<torch::Library> library = take_namespace();
   library->def("_owner() -> str", [] { return own_library_path(); });
-  library->def(kAccumulateDirectionsSchema);
-  library->impl(kAccumulateDirections,
-                torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd, &accumulate_directions_reference));
-  library->impl(kAccumulateDirections, torch::dispatch(c10::DispatchKey::CPU, &accumulate_directions_cpu));
+  add<AccumulateDirectionsSignature, &accumulate_directions_reference, &accumulate_directions_cpu>(
+      *library, kAccumulateDirections, kAccumulateDirectionsSchema);
+  add<PerturbChannelsSignature, &perturb_channels_reference, &perturb_channels_cpu>(*library, kPerturbChannels,
+                                                                                    kPerturbChannelsSchema);
+  add<ActivateSignature, &activate_reference, &activate_cpu>(*library, kActivate, kActivateSchema);
+  add<FilterActivateSignature, &filter_activate_reference, &filter_activate_cpu>(*library, kFilterActivate,
+                                                                                 kFilterActivateSchema);
+  add<AddToCanvasSignature, &add_to_canvas_reference, &add_to_canvas_cpu>(*library, kAddToCanvas, kAddToCanvasSchema);
+  add<ActivateToCanvasSignature, &activate_to_canvas_reference, &activate_to_canvas_cpu>(*library, kActivateToCanvas,
+                                                                                         kActivateToCanvasSchema);
+  add<ClipInputSignature, &clip_input_reference, &clip_input_cpu>(*library, kClipInput, kClipInputSchema);
   registered = library.release();
 }
 

@@ -1,0 +1,209 @@
+// The operators of the exact sweep through their C++ entries: planted examples, refusals, and results that do not depend on
+// the number of threads. Their numbers over many sizes and types are checked by styleclip_selfcheck, which runs the table of
+// cases that the CUDA kernels have too (test/cuda-host/sweep_cases.h).
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "ops/activate.h"
+#include "ops/add_to_canvas.h"
+#include "ops/filter_activate.h"
+#include "ops/perturb_channels.h"
+#include "styleclip/error.h"
+#include "styleclip/ops.h"
+
+namespace {
+
+using styleclip::Error;
+using styleclip::ErrorCode;
+
+constexpr double kNone = std::numeric_limits<double>::infinity();
+
+struct Forced {
+  Forced(std::string op, const std::string& name) : op(std::move(op)) {
+    styleclip::force_implementation(this->op, name);
+  }
+  ~Forced() { styleclip::force_implementation(op, ""); }
+  Forced(const Forced&) = delete;
+  Forced& operator=(const Forced&) = delete;
+  std::string op;
+};
+
+at::Tensor channels_last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
+
+ErrorCode code_of(const std::function<void()>& function) {
+  try {
+    function();
+  } catch (const Error& error) {
+    CHECK_FALSE(error.remedy().empty());
+    return error.code();
+  }
+  FAIL("nothing was thrown");
+  return ErrorCode::Internal;
+}
+
+TEST_CASE("every operator of the sweep has a reference and a CPU implementation") {
+  for (const char* op :
+       {"perturb_channels", "activate", "filter_activate", "add_to_canvas", "activate_to_canvas", "clip_input"}) {
+    const auto names = styleclip::implementations(op);
+    REQUIRE(names.size() >= 2);
+    CHECK(names[0] == "reference");
+    CHECK(names[1] == "cpu");
+  }
+}
+
+TEST_CASE("planted: perturb_channels of one pixel's plane is the taps turned round") {
+  // A one in the middle of a 3x3 picture: pixel p sees it with tap (1, 1) - p.
+  at::Tensor planes = at::zeros({1, 5, 5});
+  planes[0][2][2] = 1;
+  const at::Tensor taps = at::arange(1, 10, at::kFloat).view({1, 9, 1});
+  const at::Tensor linear = at::full({9, 1}, 100.0F);
+  const at::Tensor steps = at::tensor({1.0F, -1.0F}).view({2, 1});
+  const at::Tensor gains = at::tensor({1.0F, 2.0F}).view({2, 1, 1});
+  for (const std::string name : {"reference", "cpu"}) {
+    CAPTURE(name);
+    const Forced forced("perturb_channels", name);
+    at::Tensor y = channels_last(at::zeros({2, 1, 3, 3}));
+    styleclip::perturb_channels(planes, taps, linear, steps, gains, at::tensor({0.5F}), {}, 195, y);
+    for (std::int64_t p = 0; p < 9; ++p) {
+      CHECK(y[0][0][p / 3][p % 3].item<float>() == 100.5F + static_cast<float>(9 - p));
+      CHECK(y[1][0][p / 3][p % 3].item<float>() == std::min(195.0F, 2 * (100 - static_cast<float>(9 - p)) + 0.5F));
+    }
+  }
+}
+
+TEST_CASE("planted: filter_activate of one pixel is the filter turned round, cut at the edge") {
+  at::Tensor t = channels_last(at::zeros({1, 1, 4, 4}));
+  t[0][0][1][0] = 1;
+  const at::Tensor filter = at::tensor({1.0F, 2.0F, 4.0F, 8.0F});
+  for (const std::string name : {"reference", "cpu"}) {
+    CAPTURE(name);
+    const Forced forced("filter_activate", name);
+    at::Tensor y = channels_last(at::zeros({1, 1, 3, 3}));
+    styleclip::filter_activate(t, filter, at::zeros({1}), {}, kNone, y);
+    // t[q] reaches y[p] with filter[q - p + 1] in each direction: rows 4, 2, 1; columns 2, 1 and none.
+    CHECK(at::equal(y[0][0], at::outer(at::tensor({4.0F, 2.0F, 1.0F}), at::tensor({2.0F, 1.0F, 0.0F}))));
+  }
+}
+
+TEST_CASE("planted: a canvas of half the size by pairs, added to what is there") {
+  const at::Tensor matrix = at::tensor({0.5F, 0.5F, 0.0F, 0.0F, 0.0F, 0.0F, 0.5F, 0.5F}).view({2, 4});
+  at::Tensor y = channels_last(at::arange(16, at::kFloat).view({1, 1, 4, 4}));
+  const at::Tensor weight = at::tensor({1.0F, 2.0F, -1.0F}).view({3, 1});
+  const at::Tensor means = at::tensor({2.5F, 4.5F, 10.5F, 12.5F}).view({2, 2});
+  for (const std::string name : {"reference", "cpu"}) {
+    CAPTURE(name);
+    const Forced forced("add_to_canvas", name);
+    at::Tensor canvas = at::ones({1, 3, 2, 2});
+    styleclip::add_to_canvas(y, weight, at::tensor({0.0F, 0.0F, 3.0F}), kNone, matrix, canvas);
+    CHECK(at::equal(canvas[0][0], means + 1));
+    CHECK(at::equal(canvas[0][1], 2 * means + 1));
+    CHECK(at::equal(canvas[0][2], 4 - means));
+  }
+}
+
+TEST_CASE("activate_to_canvas is activate and add_to_canvas, and leaves y's values alone where it may") {
+  at::manual_seed(2);
+  const at::Tensor start = channels_last(at::randn({2, 6, 5, 5}));
+  const at::Tensor bias = at::randn({6}), noise = at::randn({5, 5}), weight = at::randn({3, 6}), color = at::randn({3});
+  const at::Tensor matrix = at::rand({4, 5});
+  at::Tensor y = start.clone();
+  at::Tensor wanted = at::zeros({2, 3, 4, 4});
+  styleclip::activate(y, bias, noise, 1.5);
+  styleclip::add_to_canvas(y, weight, color, 2, matrix, wanted);
+  for (const std::string name : {"reference", "cpu"}) {
+    CAPTURE(name);
+    const Forced forced("activate_to_canvas", name);
+    at::Tensor kept = start.clone(), canvas = at::zeros({2, 3, 4, 4});
+    styleclip::activate_to_canvas(kept, bias, noise, 1.5, weight, color, 2, matrix, canvas, true);
+    CHECK(at::allclose(kept, y, 1e-5, 1e-6));
+    CHECK(at::allclose(canvas, wanted, 1e-5, 1e-5));
+  }
+}
+
+TEST_CASE("the fast implementations give the same bits on one thread and on two") {
+  at::manual_seed(8);
+  const int before = at::get_num_threads();
+  std::vector<at::Tensor> results[2];
+  const at::Tensor planes = at::randn({3, 34, 34}), taps = at::randn({3, 9, 48}), linear = at::randn({32 * 32, 48}),
+                   steps = at::randn({2, 3}), gains = at::randn({2, 3, 48}), bias = at::randn({48}),
+                   noise = at::randn({32, 32}), t = channels_last(at::randn({6, 48, 33, 33})), filter = at::randn({4}),
+                   weight = at::randn({3, 48}), color = at::randn({3}), matrix = at::rand({20, 32});
+  for (const int threads : {1, 2}) {
+    at::set_num_threads(threads);
+    at::Tensor y = channels_last(at::empty({6, 48, 32, 32})), z = y.clone(), canvas = at::zeros({6, 3, 20, 20});
+    styleclip::perturb_channels_cpu(planes, taps, linear, steps, gains, bias, noise, kNone, y);
+    styleclip::filter_activate_cpu(t, filter, bias, noise, kNone, z);
+    styleclip::activate_to_canvas_cpu(z, bias, {}, 3, weight, color, kNone, matrix, canvas, true);
+    results[threads - 1] = {y, z, canvas};
+  }
+  at::set_num_threads(before);
+  for (std::size_t i = 0; i < results[0].size(); ++i) CHECK(at::equal(results[0][i], results[1][i]));
+}
+
+TEST_CASE("arguments that do not fit are refused by both implementations") {
+  const at::Tensor bias = at::zeros({4}), weight = at::zeros({3, 4}), color = at::zeros({3});
+  for (const std::string name : {"reference", "cpu"}) {
+    CAPTURE(name);
+    const Forced one("activate", name), two("add_to_canvas", name), three("filter_activate", name),
+        four("perturb_channels", name), five("clip_input", name);
+    const auto activate = [&](at::Tensor y, const at::Tensor& b, const at::Tensor& noise, double limit) {
+      return code_of([&] { styleclip::activate(y, b, noise, limit); });
+    };
+    const at::Tensor y = channels_last(at::zeros({2, 4, 3, 3}));
+    CHECK(activate(at::zeros({2, 4, 3, 3}), bias, {}, 1) == ErrorCode::Argument);  // channels first
+    CHECK(activate(y.slice(0, 0, 2, 2).slice(1, 0, 2), bias.slice(0, 0, 2), {}, 1) == ErrorCode::Argument);  // gaps
+    CHECK(activate(y.to(at::kDouble), bias, {}, 1) == ErrorCode::Argument);
+    CHECK(activate(channels_last(at::zeros({2, 4, 3, 2})), bias, {}, 1) == ErrorCode::Shape);
+    CHECK(activate(y, at::zeros({5}), {}, 1) == ErrorCode::Shape);
+    CHECK(activate(y, bias.to(at::kHalf), {}, 1) == ErrorCode::Argument);
+    CHECK(activate(y, bias, at::zeros({3}), 1) == ErrorCode::Shape);
+    CHECK(activate(y, bias, {}, -1) == ErrorCode::Argument);
+    CHECK(activate(y, bias, {}, std::nan("")) == ErrorCode::Argument);
+
+    const auto add = [&](const at::Tensor& matrix, at::Tensor canvas) {
+      return code_of([&] { styleclip::add_to_canvas(y, weight, color, 1, matrix, canvas); });
+    };
+    CHECK(add({}, at::zeros({2, 3, 4, 4})) == ErrorCode::Shape);
+    CHECK(add(at::zeros({4, 2}), at::zeros({2, 3, 4, 4})) == ErrorCode::Shape);
+    CHECK(add(at::zeros({4}), at::zeros({2, 3, 4, 4})) == ErrorCode::Shape);
+    CHECK(add(at::zeros({4, 3}), channels_last(at::zeros({2, 3, 4, 4}))) == ErrorCode::Argument);
+    CHECK(add(at::zeros({4, 3}), at::zeros({2, 3, 4, 8}).slice(3, 0, 8, 2)) == ErrorCode::Argument);
+    CHECK(add(at::zeros({4, 3}), at::zeros({2, 3, 4, 4}, at::kDouble)) == ErrorCode::Argument);
+
+    const auto filtered = [&](const at::Tensor& t, const at::Tensor& filter) {
+      at::Tensor out = y.clone();
+      return code_of([&] { styleclip::filter_activate(t, filter, bias, {}, 1, out); });
+    };
+    CHECK(filtered(channels_last(at::zeros({2, 4, 3, 3})), at::zeros({4})) == ErrorCode::Shape);
+    CHECK(filtered(channels_last(at::zeros({2, 4, 4, 4})), at::zeros({3})) == ErrorCode::Shape);
+    CHECK(filtered(channels_last(at::zeros({2, 4, 4, 4}, at::kHalf)), at::zeros({4})) == ErrorCode::Argument);
+
+    const auto perturbed = [&](std::int64_t pictures, std::int64_t width) {
+      at::Tensor out = channels_last(at::zeros({pictures, 4, 3, 3}));
+      return code_of([&] {
+        styleclip::perturb_channels(at::zeros({1, width, width}), at::zeros({1, 9, 4}), at::zeros({9, 4}),
+                                    at::zeros({2, 1}), at::zeros({2, 1, 4}), bias, {}, 1, out);
+      });
+    };
+    CHECK(perturbed(3, 5) == ErrorCode::Shape);
+    CHECK(perturbed(2, 3) == ErrorCode::Shape);
+
+    const auto input = [&](std::int64_t patch, at::Tensor out) {
+      return code_of([&] { styleclip::clip_input(at::zeros({1, 3, 6, 6}), color, at::ones({3}), patch, out); });
+    };
+    CHECK(input(4, at::zeros({1, 3, 6, 6})) == ErrorCode::Shape);
+    CHECK(input(3, at::zeros({1, 3, 6, 6})) == ErrorCode::Shape);
+    CHECK(input(0, at::zeros({1, 3, 6, 6}, at::kInt)) == ErrorCode::Argument);
+    CHECK(input(0, channels_last(at::zeros({1, 3, 6, 6}))) == ErrorCode::Argument);
+    CHECK(input(-1, at::zeros({1, 3, 6, 6})) == ErrorCode::Argument);
+  }
+}
+
+}  // namespace
