@@ -41,14 +41,39 @@ target_include_directories(styleclip_second_copy PRIVATE "${PROJECT_SOURCE_DIR}/
 target_link_libraries(styleclip_second_copy PRIVATE styleclip_headers styleclip_warnings ${CMAKE_DL_LIBS})
 add_dependencies(styleclip_tests styleclip_second_copy)
 
-# Damaged checkpoints by the thousand, over the files of test/data/checkpoints; STYLECLIP_SOAK=1 runs a hundred times more.
+# Damaged checkpoints by the thousand, and what importers make of them; STYLECLIP_SOAK=1 runs a hundred times more.
 file(GLOB styleclip_fuzz_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/fuzz/*.cpp")
-add_executable(styleclip_fuzz ${styleclip_fuzz_sources})
-set_target_properties(styleclip_fuzz PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
-target_include_directories(styleclip_fuzz PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")
-target_include_directories(styleclip_fuzz SYSTEM PRIVATE "${PROJECT_SOURCE_DIR}/cpp/third_party")
-target_link_libraries(styleclip_fuzz PRIVATE styleclip_core styleclip::program styleclip_warnings Threads::Threads
-                                             ${CMAKE_DL_LIBS})
-target_link_options(styleclip_fuzz PRIVATE "-Wl,-rpath,${STYLECLIP_LIBTORCH}/lib")
-add_test(NAME fuzz.checkpoint COMMAND styleclip_fuzz "${PROJECT_SOURCE_DIR}/test/data/checkpoints")
-set_tests_properties(fuzz.checkpoint PROPERTIES TIMEOUT 3600 ENVIRONMENT "OMP_NUM_THREADS=1")
+
+function(styleclip_add_fuzzer name)
+  add_executable(${name} ${styleclip_fuzz_sources})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")
+  target_include_directories(${name} SYSTEM PRIVATE "${PROJECT_SOURCE_DIR}/cpp/third_party")
+  target_link_libraries(${name} PRIVATE ${ARGN} styleclip::program styleclip_warnings Threads::Threads ${CMAKE_DL_LIBS})
+  target_link_options(${name} PRIVATE "-Wl,-rpath,${STYLECLIP_LIBTORCH}/lib")
+endfunction()
+
+styleclip_add_fuzzer(styleclip_fuzz styleclip_core)
+foreach(corpus checkpoints import)
+  add_test(NAME fuzz.${corpus} COMMAND styleclip_fuzz "${PROJECT_SOURCE_DIR}/test/data/${corpus}" --models 1)
+  set_tests_properties(fuzz.${corpus} PROPERTIES TIMEOUT 7200 ENVIRONMENT "OMP_NUM_THREADS=1")
+endforeach()
+
+# The same under AddressSanitizer and UndefinedBehaviorSanitizer, on demand: the readers and importers alone, without what
+# writes archives, so that it compiles in minutes.
+#   cmake --build build --target styleclip_fuzz_sanitized
+#   build/test/styleclip_fuzz_sanitized test/data/import --models 1
+file(GLOB styleclip_reader_sources CONFIGURE_DEPENDS
+     "${PROJECT_SOURCE_DIR}/cpp/src/checkpoint/*.cpp" "${PROJECT_SOURCE_DIR}/cpp/src/importing/*.cpp"
+     "${PROJECT_SOURCE_DIR}/cpp/src/models/blueprint*.cpp" "${PROJECT_SOURCE_DIR}/cpp/src/runtime/*.cpp")
+list(FILTER styleclip_reader_sources EXCLUDE REGEX "/(import|runtime|atomic_file)\\.cpp$")
+foreach(source models/config models/scalar_type models/script_text models/tensors models/zip_file relevance/style_layout)
+  list(APPEND styleclip_reader_sources "${PROJECT_SOURCE_DIR}/cpp/src/${source}.cpp")
+endforeach()
+styleclip_add_fuzzer(styleclip_fuzz_sanitized styleclip_headers styleclip_scripts)
+target_sources(styleclip_fuzz_sanitized PRIVATE ${styleclip_reader_sources} $<TARGET_OBJECTS:styleclip_scripts>)
+set(styleclip_sanitizers -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+target_compile_definitions(styleclip_fuzz_sanitized PRIVATE STYLECLIP_VERSION="${PROJECT_VERSION}")
+target_compile_options(styleclip_fuzz_sanitized PRIVATE ${styleclip_sanitizers})
+target_link_options(styleclip_fuzz_sanitized PRIVATE ${styleclip_sanitizers})
+set_target_properties(styleclip_fuzz_sanitized PROPERTIES EXCLUDE_FROM_ALL ON)

@@ -1,4 +1,4 @@
-// The registry of importers, and what is the same for all of them.
+// What is the same for all importers.
 #include "importing/import.h"
 
 #include <algorithm>
@@ -68,17 +68,6 @@ std::int64_t sum(const nlohmann::json& counts) {
 }
 
 }  // namespace
-
-std::vector<Importer> importers() {
-  std::vector<Importer> all;
-  // Files with several parts first, by the part that they were trained for; a decoder inside is rosinality's.
-  for (const auto& some :
-       {mapper_importers(), encoder_importers(), nvidia_torch_importers(), nvidia_tensorflow_importers(),
-        rosinality_importers(), openai_clip_importers(), hugging_face_clip_importers(), identity_importers()}) {
-    all.insert(all.end(), some.begin(), some.end());
-  }
-  return all;
-}
 
 std::vector<Part> parts_of(const Checkpoint& file) {
   std::vector<Part> parts;
