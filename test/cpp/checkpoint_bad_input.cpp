@@ -170,6 +170,21 @@ TEST_CASE("declared sizes that the file does not have cost nothing") {
   CHECK(peak_mib() - before < 64);
 }
 
+TEST_CASE("an entry may not unpack to more than it says, nor say more than a checkpoint would") {
+  const std::string whole = contents(folder() + "compressed.npz");
+  const std::size_t place = whole.find("PK\x01\x02") + 24;  // of the first entry's size, in the zip's directory
+  const auto saying = [&](std::uint64_t bytes) { return std::string(whole).replace(place, 4, little(bytes, 4)); };
+  std::uint64_t honest = 0;
+  std::memcpy(&honest, whole.data() + place, 4);
+  CHECK(read_bytes(saying(honest)).root().entries().size() > 1);
+  const long before = peak_mib();
+  check_refused(saying(0xfffffff0), ErrorCode::FormatUnknown, "zip bomb");
+  for (const std::uint64_t bytes : {honest - 1, honest + 1, std::uint64_t{32} << 20}) {
+    CHECK(failure(saying(bytes)).code() == ErrorCode::FileDamaged);
+  }
+  CHECK(peak_mib() - before < 64);
+}
+
 TEST_CASE("a tensor may not leave its storage, nor repeat it without end") {
   // [float32 × 2] as a NumPy array whose state says three.
   const std::string head =

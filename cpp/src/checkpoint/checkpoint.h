@@ -25,11 +25,12 @@ const char* container_name(Container container) noexcept;  // "torch zip", "lega
 
 /// Bounds on what a file may make us do; the defaults fit every published checkpoint.
 struct Limits {
-  std::uint64_t operations = 20'000'000;        // opcodes of all pickles of the file
-  std::uint64_t values = 5'000'000;             // values alive in the tree
-  std::uint64_t text_bytes = 256U << 20U;       // strings, byte strings and integers together
-  std::uint64_t unpacked_bytes = 64ULL << 30U;  // of deflated entries together; at most 1100 x the file's size too
-  std::uint32_t depth = 500;                    // of nesting
+  std::uint64_t operations = 20'000'000;   // opcodes of all pickles of the file
+  std::uint64_t values = 5'000'000;        // values alive in the tree
+  std::uint64_t text_bytes = 256U << 20U;  // strings, byte strings and integers together
+  std::uint64_t unpacked_bytes =
+      64ULL << 30U;           // of deflated entries together; at most 100 x the file's size, or 64 MiB, too
+  std::uint32_t depth = 500;  // of nesting
 };
 
 /// A file's contents. Tensors are views of the mapped file where the file stores them plainly.

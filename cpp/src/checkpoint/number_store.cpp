@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kMostDimensions = 64;  // what libtorch's iterators take
 /// An expanded tensor (stride 0) may stand for more bytes than it has; up to this many, or those of its store.
-constexpr std::int64_t kMostExpandedBytes = 1LL << 30;
+constexpr std::int64_t kMostExpandedBytes = 64LL << 20;
 
 c10::Storage owned_storage(std::uint64_t bytes) {
   c10::Allocator* allocator = c10::GetCPUAllocator();

@@ -7,8 +7,9 @@
 namespace styleclip::checkpoint {
 namespace {
 
-constexpr std::size_t kLongText = 4096;     // longer texts stay in the file
-constexpr std::uint64_t kMostRatio = 1100;  // deflate's own bound is 1032
+constexpr std::size_t kLongText = 4096;  // longer texts stay in the file
+// Weights hardly compress, and zeros may: deflate reaches 1032 to 1, which is for bombs. Small files are let alone.
+constexpr std::uint64_t kMostRatio = 100, kAlwaysUnpacked = 64U << 20U;
 constexpr std::uint64_t kObjectWeight = 3;  // an object's memory, in values
 
 /// Whether a value can refer to others.
@@ -182,7 +183,7 @@ void Reading::count_text(std::uint64_t bytes) {
 }
 
 void Reading::count_unpacked(std::uint64_t bytes) {
-  const std::uint64_t most = std::min(limits_.unpacked_bytes, kMostRatio * file_bytes_);
+  const std::uint64_t most = std::min(limits_.unpacked_bytes, std::max(kAlwaysUnpacked, kMostRatio * file_bytes_));
   unpacked_bytes_ += std::min(bytes, most + 1);  // no wrapping round
   if (unpacked_bytes_ > most) {
     unknown("its entries unpack to more than " + std::to_string(most) + " bytes (a zip bomb?)");

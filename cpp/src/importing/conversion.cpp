@@ -1,6 +1,7 @@
 // See conversion.h.
 #include "importing/conversion.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/ger.h>
 #include <ATen/ops/zeros.h>
 

@@ -1,6 +1,7 @@
 // StyleGAN2 out of NVIDIA's TensorFlow pickles, (G, D, Gs): three states of dnnlib.tflib.network.Network, each with its
 // constructor's keywords and its variables as NumPy arrays (reference notes H.5). Gs, the running average, is taken.
 // Convolutions are stored [height, width, in, out], those that up-sample turned round; styles lack their bias of 1.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/tensor.h>
 
@@ -130,9 +131,9 @@ nlohmann::json read_sizes(const Value& network, const TensorMap& tensors) {
   return config;
 }
 
-at::Tensor transposed(const at::Tensor& t) { return t.t(); }
 at::Tensor plus_one(const at::Tensor& t) { return t + 1; }
 // Copies in their final layout, so that the file's can be freed one by one.
+at::Tensor transposed(const at::Tensor& t) { return t.t().contiguous(); }
 at::Tensor convolution(const at::Tensor& t) { return t.permute({3, 2, 0, 1}).unsqueeze(0).contiguous(); }
 at::Tensor turned_convolution(const at::Tensor& t) { return convolution(t.flip({0, 1})); }
 
