@@ -16,6 +16,7 @@
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 #include "styleclip/runtime.h"
+#include "sweep_operator_cases.h"
 
 namespace styleclip::selfcheck {
 namespace {
@@ -57,12 +58,24 @@ Report run(const Arguments& arguments) {
   Report report{available_devices(), {}, {}};
   for (const std::string& name : report.devices) {
     const c10::Device device(name);
+    const auto runs_here = [&](const std::string& implementation) {
+      return implementation == "reference" || implementation == (device.is_cpu() ? "cpu" : "cuda");
+    };
     for (const std::string& implementation : implementations("accumulate_directions")) {
-      const bool runs_here = implementation == "reference" || implementation == (device.is_cpu() ? "cpu" : "cuda");
-      if (!runs_here) continue;
+      if (!runs_here(implementation)) continue;
       report.outcomes.push_back(run_accumulate_directions(implementation, device));
       if (!arguments.time) continue;
       for (const Timing& timing : time_accumulate_directions(implementation, device)) report.timings.push_back(timing);
+    }
+    for (const cases::sweep::Op op : cases::sweep::kOps) {
+      for (const std::string& implementation : implementations(cases::sweep::name(op))) {
+        if (!runs_here(implementation)) continue;
+        report.outcomes.push_back(run_sweep_operator(op, implementation, device));
+        if (!arguments.time || report.outcomes.back().failed > 0) continue;
+        // The reference computes in float64 and would not fit at these sizes.
+        if (implementation == "reference" && !device.is_cpu()) continue;
+        for (const Timing& timing : time_sweep_operator(op, implementation, device)) report.timings.push_back(timing);
+      }
     }
   }
   return report;

@@ -1,0 +1,278 @@
+#include "sweep_cases.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "half_types.h"
+#include "shuffler.h"
+
+namespace styleclip::cases::sweep {
+namespace {
+
+float rounded(float x, Type type) {
+  switch (type) {
+    case Type::kFloat32: return x;
+    case Type::kFloat16: return __half2float(__float2half(x));
+    case Type::kBFloat16: return __bfloat162float(__float2bfloat16(x));
+  }
+  return x;
+}
+
+/// Keys' cubic with a = -0.5, as Pillow has it.
+double cubic(double x) {
+  x = std::fabs(x);
+  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+  return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+std::vector<float> bicubic(std::int64_t size, std::int64_t r) {
+  std::vector<float> matrix(static_cast<std::size_t>(size * r));
+  const double scale = static_cast<double>(r) / static_cast<double>(size);
+  const double stretch = std::max(scale, 1.0);
+  for (std::int64_t i = 0; i < size; ++i) {
+    const double center = (static_cast<double>(i) + 0.5) * scale;
+    std::vector<double> row(static_cast<std::size_t>(r));
+    double sum = 0;
+    for (std::int64_t j = 0; j < r; ++j) {
+      row[static_cast<std::size_t>(j)] = cubic((static_cast<double>(j) + 0.5 - center) / stretch);
+      sum += row[static_cast<std::size_t>(j)];
+    }
+    for (std::int64_t j = 0; j < r; ++j) {
+      matrix[static_cast<std::size_t>(i * r + j)] = static_cast<float>(row[static_cast<std::size_t>(j)] / sum);
+    }
+  }
+  return matrix;
+}
+
+const char* name(Resample resample) {
+  switch (resample) {
+    case Resample::kIdentity: return "identity";
+    case Resample::kBicubic: return "bicubic";
+    case Resample::kRagged: return "ragged";
+  }
+  return "";
+}
+
+/// Numbers of a case.
+class Source {
+ public:
+  Source(std::uint64_t seed, Type type) : random_(seed), type_(type) {}
+  float uniform() { return static_cast<float>(random_() >> 40) * 0x1p-23F - 1.0F; }  // [-1, 1)
+  std::vector<float> floats(std::int64_t count, float scale, float shift = 0) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& value : values) value = shift + scale * uniform();
+    return values;
+  }
+  /// Of the case's type.
+  std::vector<float> typed(std::int64_t count, float scale) {
+    std::vector<float> values = floats(count, scale);
+    for (float& value : values) value = rounded(value, type_);
+    return values;
+  }
+  std::size_t below(std::size_t n) { return random_.below(n); }
+
+ private:
+  cuda_host::Shuffler random_;
+  Type type_;
+};
+
+}  // namespace
+
+const char* name(Op op) {
+  switch (op) {
+    case Op::kPerturbChannels: return "perturb_channels";
+    case Op::kActivate: return "activate";
+    case Op::kFilterActivate: return "filter_activate";
+    case Op::kAddToCanvas: return "add_to_canvas";
+    case Op::kActivateToCanvas: return "activate_to_canvas";
+    case Op::kClipInput: return "clip_input";
+  }
+  return "";
+}
+
+const char* name(Content content) {
+  switch (content) {
+    case Content::kRandom: return "random";
+    case Content::kLarge: return "large";
+    case Content::kNaN: return "NaN";
+    case Content::kInfinity: return "infinity";
+  }
+  return "";
+}
+
+std::string name(const Case& which) {
+  std::ostringstream text;
+  text << name(which.op) << " n " << which.n << ", " << which.channels << " channels, r " << which.r << ", "
+       << cases::name(which.type) << ", " << name(which.content) << (which.noise ? ", noise" : "")
+       << (which.limited ? ", limited" : "");
+  if (which.size > 0) text << ", " << name(which.resample) << " to " << which.size;
+  if (which.op == Op::kActivateToCanvas) text << (which.keep ? ", kept" : ", not kept");
+  if (which.patch > 0) text << ", patches of " << which.patch;
+  return text.str();
+}
+
+std::int64_t canvas_side(const Case& which) { return which.size > 0 ? which.size : which.r; }
+
+std::int64_t y_size(const Case& which) {
+  if (which.op == Op::kClipInput) return which.n * 3 * which.r * which.r;
+  return (which.op == Op::kPerturbChannels ? 2 : 1) * which.n * which.r * which.r * which.channels;
+}
+
+std::vector<Case> all_cases(Op op, bool small) {
+  const Type types[] = {Type::kFloat32, Type::kFloat16, Type::kBFloat16};
+  const bool to_canvas = op == Op::kAddToCanvas || op == Op::kActivateToCanvas;
+  std::vector<Case> cases;
+  const auto add = [&](std::int64_t n, std::int64_t channels, std::int64_t r, Type type) -> Case& {
+    Case which;
+    which.op = op;
+    which.n = n;
+    which.channels = op == Op::kClipInput ? 3 : channels;
+    which.r = r;
+    which.type = type;
+    cases.push_back(which);
+    return cases.back();
+  };
+  const auto resampled = [](Case& which, Resample resample, std::int64_t size) -> Case& {
+    which.resample = resample;
+    which.size = size;
+    return which;
+  };
+  if (small) {
+    for (const Type type : types) {
+      Case& which = add(1, 8, 5, type);
+      if (to_canvas) resampled(which, Resample::kBicubic, 4);
+    }
+    Case& which = add(2, 3, 4, Type::kFloat32);
+    if (op == Op::kClipInput) which.patch = 2;
+    if (to_canvas) which.keep = false;
+    return cases;
+  }
+  if (op == Op::kClipInput) {
+    for (const Type type : types) {
+      add(2, 3, 16, type).patch = 4;
+      add(1, 3, 21, type).patch = 7;
+      add(3, 3, 13, type);
+      add(1, 3, 40, type).patch = 40;
+    }
+    add(1, 3, 224, Type::kFloat16).patch = 32;
+    add(1, 3, 30, Type::kFloat32).patch = 1;
+    add(2, 3, 16, Type::kFloat32).content = Content::kNaN;
+    add(2, 3, 16, Type::kFloat16).content = Content::kInfinity;
+    add(0, 3, 16, Type::kFloat32);
+    return cases;
+  }
+  for (const Type type : types) {
+    // Channels around every edge of the vectors and lanes; sizes with nothing even about them.
+    for (const std::int64_t channels : {1, 3, 5, 8, 16, 24, 33, 48, 64, 72}) {
+      Case& which = add(2, channels, 7, type);
+      if (to_canvas && channels % 2 == 1) resampled(which, Resample::kBicubic, 9);
+    }
+    for (const std::int64_t r : {1, 2, 3, 4, 5, 9, 16, 31, 33, 66}) {
+      Case& which = add(1, 8, r, type);
+      which.limited = r % 2 == 0;
+      which.noise = r % 3 != 0;
+      if (to_canvas && r > 1) resampled(which, Resample::kBicubic, r % 2 == 0 ? 14 : 40);
+    }
+    {
+      Case& which = add(1, 512, 4, type);
+      if (to_canvas) resampled(which, Resample::kBicubic, 17);
+    }
+    {
+      Case& which = add(1, 264, 3, type);  // more groups of channels than lanes; of float32 more than 32 lanes
+      if (to_canvas) which.keep = false;
+    }
+    {
+      Case& which = add(3, 32, 40, type);
+      which.limited = true;
+      if (to_canvas) {
+        resampled(which, Resample::kBicubic, 11);
+        which.keep = false;
+      }
+    }
+    if (to_canvas) {
+      resampled(add(2, 3, 13, type), Resample::kRagged, 10);
+      resampled(add(2, 8, 4, type), Resample::kRagged, 33);
+    }
+    for (const Content content : {Content::kLarge, Content::kNaN, Content::kInfinity}) {
+      for (const bool limited : {false, true}) {
+        Case& which = add(2, 16, 9, type);
+        which.content = content;
+        which.limited = limited;
+        // An infinite color times the zeros between a band's numbers would be NaN in some implementations only.
+        if (to_canvas && (limited || content == Content::kNaN)) resampled(which, Resample::kBicubic, 6);
+        Case odd = which;
+        odd.channels = 5;
+        odd.r = 6;
+        cases.push_back(odd);
+      }
+    }
+  }
+  if (op == Op::kActivate) add(1, 1100, 2, Type::kFloat32);  // more groups than a block has threads
+  if (to_canvas) resampled(add(1, 1, 1030, Type::kFloat16), Resample::kBicubic, 9);  // more than one segment of a row
+  add(0, 8, 4, Type::kFloat32);
+  return cases;
+}
+
+Inputs make_inputs(const Case& which, std::uint64_t seed) {
+  Source source(seed, which.type);
+  Inputs inputs;
+  const std::int64_t n = which.n, channels = which.channels, pixels = which.r * which.r;
+  const float scale = which.content == Content::kLarge ? 3000.0F : 3.0F;
+  inputs.limit = which.limited ? 2 : std::numeric_limits<double>::infinity();
+  inputs.rgb_limit = which.limited ? 1.5 : std::numeric_limits<double>::infinity();
+  std::vector<float>* spoilt = nullptr;
+  if (which.op == Op::kClipInput) {
+    inputs.canvas = source.floats(n * 3 * pixels, 1.2F);
+    inputs.mean = {0.48145466F, 0.4578275F, 0.40821073F};
+    inputs.deviation = {0.26862954F, 0.26130258F, 0.27577711F};
+    spoilt = &inputs.canvas;
+  } else {
+    if (which.op == Op::kPerturbChannels) {
+      inputs.planes = source.floats(n * (which.r + 2) * (which.r + 2), scale);
+      inputs.taps = source.floats(n * 9 * channels, 0.3F);
+      inputs.linear = source.floats(pixels * channels, scale);
+      inputs.steps = source.floats(2 * n, 2.0F);
+      inputs.gains = source.floats(2 * n * channels, 0.5F, 1.0F);
+      spoilt = &inputs.planes;
+    } else if (which.op == Op::kFilterActivate) {
+      inputs.t = source.typed(n * (which.r + 1) * (which.r + 1) * channels, scale);
+      inputs.filter = {0.25F, 0.7F, 0.8F, 0.3F};  // not symmetric: a flipped one is another
+      spoilt = &inputs.t;
+    } else {
+      inputs.y = source.typed(n * pixels * channels, scale);
+      spoilt = &inputs.y;
+    }
+    if (which.op != Op::kAddToCanvas) {
+      inputs.bias = source.floats(channels, 0.5F);
+      if (which.noise) inputs.noise = source.floats(pixels, 0.5F);
+    }
+    if (which.op == Op::kAddToCanvas || which.op == Op::kActivateToCanvas) {
+      const std::int64_t size = canvas_side(which);
+      inputs.weight = source.floats(3 * channels, 0.4F, 0.01F);
+      inputs.rgb_bias = source.floats(3, 0.5F);
+      inputs.canvas = source.floats(n * 3 * size * size, 1.0F);
+      if (which.size > 0 && which.resample == Resample::kBicubic) inputs.matrix = bicubic(size, which.r);
+      if (which.size > 0 && which.resample == Resample::kRagged) {
+        inputs.matrix = source.floats(size * which.r, 0.7F);
+        for (std::int64_t i = 0; i < size; ++i) {
+          const auto first = static_cast<std::int64_t>(source.below(static_cast<std::size_t>(which.r)));
+          const std::int64_t end = i % 4 == 3 ? first : std::min(which.r, first + 1 + i % 5);
+          for (std::int64_t j = 0; j < which.r; ++j) {
+            const bool inside = j >= first && j < end && j != first + 1;
+            if (!inside) inputs.matrix[static_cast<std::size_t>(i * which.r + j)] = 0;
+          }
+        }
+      }
+    }
+  }
+  if (!spoilt->empty()) {
+    float& victim = (*spoilt)[spoilt->size() / 2];
+    if (which.content == Content::kNaN) victim = std::numeric_limits<float>::quiet_NaN();
+    if (which.content == Content::kInfinity) victim = std::numeric_limits<float>::infinity();
+  }
+  return inputs;
+}
+
+}  // namespace styleclip::cases::sweep

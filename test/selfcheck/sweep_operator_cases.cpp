@@ -1,0 +1,259 @@
+#include "sweep_operator_cases.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "styleclip/error.h"
+#include "styleclip/ops.h"
+
+namespace styleclip::selfcheck {
+namespace {
+
+using namespace cases::sweep;
+
+/// Forces one implementation of an operator while it lives.
+class Forced {
+ public:
+  Forced(Op op, const std::string& implementation) : op_(name(op)) { force_implementation(op_, implementation); }
+  ~Forced() { force_implementation(op_, ""); }
+  Forced(const Forced&) = delete;
+  Forced& operator=(const Forced&) = delete;
+
+ private:
+  std::string op_;
+};
+
+at::ScalarType scalar_type(cases::Type type) {
+  switch (type) {
+    case cases::Type::kFloat16: return at::kHalf;
+    case cases::Type::kBFloat16: return at::kBFloat16;
+    case cases::Type::kFloat32: break;
+  }
+  return at::kFloat;
+}
+
+/// An operator's arguments on a device; undefined where it does not take one.
+struct Arguments {
+  at::Tensor y, planes, taps, linear, steps, gains, t, filter, bias, noise, weight, rgb_bias, matrix, canvas, mean,
+      deviation;
+  double limit = 0, rgb_limit = 0;
+  bool keep = true;
+  std::int64_t patch = 0;
+};
+
+void call(Op op, Arguments& a) {
+  switch (op) {
+    case Op::kPerturbChannels:
+      return perturb_channels(a.planes, a.taps, a.linear, a.steps, a.gains, a.bias, a.noise, a.limit, a.y);
+    case Op::kActivate: return activate(a.y, a.bias, a.noise, a.limit);
+    case Op::kFilterActivate: return filter_activate(a.t, a.filter, a.bias, a.noise, a.limit, a.y);
+    case Op::kAddToCanvas: return add_to_canvas(a.y, a.weight, a.rgb_bias, a.rgb_limit, a.matrix, a.canvas);
+    case Op::kActivateToCanvas:
+      return activate_to_canvas(a.y, a.bias, a.noise, a.limit, a.weight, a.rgb_bias, a.rgb_limit, a.matrix, a.canvas,
+                                a.keep);
+    case Op::kClipInput: return clip_input(a.canvas, a.mean, a.deviation, a.patch, a.y);
+  }
+}
+
+Arguments to_device(const Case& which, const Inputs& in, c10::Device device) {
+  const std::int64_t n = which.n, channels = which.channels, r = which.r, side = canvas_side(which);
+  const auto put = [&](const std::vector<float>& values, at::IntArrayRef shape) {
+    return values.empty() && which.n > 0 ? at::Tensor() : at::tensor(values, at::kFloat).view(shape).to(device);
+  };
+  const auto activations = [&](const std::vector<float>& values, std::int64_t pictures, std::int64_t size) {
+    return at::tensor(values, at::kFloat)
+        .view({pictures, size, size, channels})
+        .to(scalar_type(which.type))
+        .to(device)
+        .permute({0, 3, 1, 2});
+  };
+  Arguments a;
+  const at::TensorOptions typed = at::TensorOptions(device).dtype(scalar_type(which.type));
+  if (which.op == Op::kClipInput) {
+    const std::int64_t across = which.patch > 0 ? r / which.patch : 0;
+    a.y = which.patch > 0 ? at::full({n, across * across, 3 * which.patch * which.patch}, NAN, typed)
+                          : at::full({n, 3, r, r}, NAN, typed);
+    a.canvas = put(in.canvas, {n, 3, r, r});
+    a.mean = put(in.mean, {3});
+    a.deviation = put(in.deviation, {3});
+    a.patch = which.patch;
+    return a;
+  }
+  const std::int64_t pictures = (which.op == Op::kPerturbChannels ? 2 : 1) * n;
+  a.y = in.y.empty() && n > 0 ? at::full({pictures, r, r, channels}, NAN, typed).permute({0, 3, 1, 2})
+                              : activations(in.y, pictures, r);
+  if (which.op == Op::kPerturbChannels) {
+    a.planes = put(in.planes, {n, r + 2, r + 2});
+    a.taps = put(in.taps, {n, 9, channels});
+    a.linear = put(in.linear, {r * r, channels});
+    a.steps = put(in.steps, {2, n});
+    a.gains = put(in.gains, {2, n, channels});
+  }
+  if (which.op == Op::kFilterActivate) {
+    a.t = activations(in.t, n, r + 1);
+    a.filter = put(in.filter, {4});
+  }
+  if (which.op != Op::kAddToCanvas) {
+    a.bias = put(in.bias, {channels});
+    if (which.noise) a.noise = put(in.noise, {r, r});
+  }
+  if (which.op == Op::kAddToCanvas || which.op == Op::kActivateToCanvas) {
+    a.weight = put(in.weight, {3, channels});
+    a.rgb_bias = put(in.rgb_bias, {3});
+    if (!in.matrix.empty()) a.matrix = put(in.matrix, {side, r});
+    a.canvas = put(in.canvas, {n, 3, side, side});
+  }
+  a.limit = in.limit;
+  a.rgb_limit = in.rgb_limit;
+  a.keep = which.keep;
+  return a;
+}
+
+std::vector<float> to_vector(const at::Tensor& tensor) {
+  if (!tensor.defined()) return {};
+  const at::Tensor here = tensor.to(at::kCPU, at::kFloat).contiguous();
+  const float* data = here.const_data_ptr<float>();
+  return {data, data + here.numel()};
+}
+
+std::string run_case(const Case& which, c10::Device device) {
+  const Inputs inputs = make_inputs(which, 7);
+  Arguments arguments = to_device(which, inputs, device);
+  call(which.op, arguments);
+  const at::Tensor y =
+      arguments.y.dim() == 4 && which.op != Op::kClipInput ? arguments.y.permute({0, 2, 3, 1}) : arguments.y;
+  return compare(which, inputs, {to_vector(y), to_vector(arguments.canvas)});
+}
+
+void synchronize(c10::Device device) {
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
+/// A layer's size, and how many pictures (or style channels) at once.
+struct Size {
+  std::int64_t n, channels, r;
+};
+
+/// Random arguments on the device itself: a table of cases would take minutes to make at these sizes.
+Arguments random_arguments(Op op, const Size& size, at::ScalarType type, std::int64_t canvas, c10::Device device) {
+  const at::TensorOptions floats = at::TensorOptions(device).dtype(at::kFloat);
+  const auto random = [&](at::IntArrayRef shape) { return at::randn(shape, floats); };
+  const auto activations = [&](std::int64_t pictures, std::int64_t r) {
+    return at::randn({pictures, r, r, size.channels}, floats.dtype(type)).permute({0, 3, 1, 2});
+  };
+  const std::int64_t n = size.n, channels = size.channels, r = size.r;
+  Arguments a;
+  a.limit = a.rgb_limit = 256;
+  a.keep = false;
+  if (op == Op::kClipInput) {
+    a.patch = 32;
+    a.canvas = random({n, 3, canvas, canvas});
+    a.y = at::empty({n, (canvas / 32) * (canvas / 32), 3 * 32 * 32}, floats.dtype(type));
+    a.mean = random({3});
+    a.deviation = random({3}).abs() + 0.1;
+    return a;
+  }
+  if (op == Op::kPerturbChannels) {
+    a.planes = random({n, r + 2, r + 2});
+    a.taps = random({n, 9, channels});
+    a.linear = random({r * r, channels});
+    a.steps = random({2, n});
+    a.gains = random({2, n, channels});
+  }
+  if (op == Op::kFilterActivate) {
+    a.t = activations(n, r + 1);
+    a.filter = random({4});
+  }
+  a.y = activations(op == Op::kPerturbChannels ? 2 * n : n, r);
+  a.bias = random({channels});
+  a.noise = random({r, r});
+  if (op == Op::kAddToCanvas || op == Op::kActivateToCanvas) {
+    a.weight = random({3, channels});
+    a.rgb_bias = random({3});
+    // As an antialiased cubic has it: a band four source steps wide around the diagonal.
+    const double step = static_cast<double>(r) / static_cast<double>(canvas);
+    const at::Tensor centers = (at::arange(canvas, floats) + 0.5) * step;
+    const at::Tensor distance = (at::arange(r, floats) + 0.5).unsqueeze(0) - centers.unsqueeze(1);
+    a.matrix = (2 * std::max(step, 1.0) - distance.abs()).clamp_min(0);
+    a.matrix = a.matrix / a.matrix.sum(1, true);
+    a.canvas = at::zeros({n, 3, canvas, canvas}, floats);
+  }
+  return a;
+}
+
+double bytes_moved(Op op, const Arguments& a) {
+  const auto bytes = [](const at::Tensor& x) {
+    return static_cast<double>(x.numel()) * static_cast<double>(x.element_size());
+  };
+  switch (op) {
+    case Op::kPerturbChannels: return bytes(a.y) + bytes(a.linear);
+    case Op::kActivate: return 2 * bytes(a.y);
+    case Op::kFilterActivate: return bytes(a.t) + bytes(a.y);
+    case Op::kAddToCanvas:
+    case Op::kActivateToCanvas: return bytes(a.y) + 2 * bytes(a.canvas);
+    case Op::kClipInput: return bytes(a.canvas) + bytes(a.y);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Outcome run_sweep_operator(Op op, const std::string& implementation, c10::Device device) {
+  Outcome outcome{name(op), implementation, device.str(), 0, 0, {}};
+  const Forced forced(op, implementation);
+  for (const Case& which : all_cases(op)) {
+    std::string fault;
+    try {
+      fault = run_case(which, device);
+    } catch (const std::exception& error) {
+      fault = error.what();
+    }
+    ++(fault.empty() ? outcome.passed : outcome.failed);
+    if (!fault.empty() && outcome.failures.size() < 10) outcome.failures.push_back(name(which) + ": " + fault);
+  }
+  return outcome;
+}
+
+std::vector<Timing> time_sweep_operator(Op op, const std::string& implementation, c10::Device device) {
+  // Correct first: a fast wrong answer is not timed.
+  const Outcome outcome = run_sweep_operator(op, implementation, device);
+  if (outcome.failed > 0) {
+    throw Error(ErrorCode::Internal, outcome.op + ", " + implementation + ": " + outcome.failures.front(),
+                "Report this, with the device and the libtorch version.");
+  }
+  const bool small = device.is_cpu();
+  // Layers of config-f at 1024 px, which take most of the time; perturb_channels' n counts style channels.
+  std::vector<Size> sizes = small ? std::vector<Size>{{2, 64, 128}, {2, 32, 256}}
+                                  : std::vector<Size>{{64, 512, 32}, {64, 256, 128}, {16, 64, 512}, {16, 32, 1024}};
+  if (op == Op::kClipInput) sizes = {{small ? 8 : 512, 3, 224}};
+  std::vector<Timing> timings;
+  for (const Size& size : sizes) {
+    for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {
+      Arguments arguments = random_arguments(op, size, type, 224, device);
+      const Forced forced(op, implementation);
+      std::vector<double> milliseconds;
+      for (int run = 0; run < 14; ++run) {
+        synchronize(device);
+        const auto start = std::chrono::steady_clock::now();
+        call(op, arguments);
+        synchronize(device);
+        const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
+        if (run >= 3) milliseconds.push_back(taken.count());  // the first ones warm up
+      }
+      std::nth_element(milliseconds.begin(), milliseconds.begin() + 5, milliseconds.end());
+      std::ostringstream shape;
+      shape << "[" << size.n << ", " << size.channels << ", " << size.r << ", " << size.r << "]";
+      timings.push_back({name(op), implementation, device.str(), shape.str(), c10::toString(type), milliseconds[5],
+                         bytes_moved(op, arguments) / milliseconds[5] / 1e6});
+    }
+  }
+  return timings;
+}
+
+}  // namespace styleclip::selfcheck
