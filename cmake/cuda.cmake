@@ -111,7 +111,8 @@ endforeach()
 # ----------------------------------------------------------------------------------------------------------------------
 # The library
 
-add_library(styleclip_cuda SHARED "${PROJECT_SOURCE_DIR}/cuda/register.cpp" ${kernel_objects})
+file(GLOB styleclip_registrations CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cuda/*.cpp")
+add_library(styleclip_cuda SHARED ${styleclip_registrations} ${kernel_objects})
 set_source_files_properties(${kernel_objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
 set_target_properties(styleclip_cuda PROPERTIES PREFIX "" SUFFIX ".so")
 target_include_directories(styleclip_cuda SYSTEM PRIVATE "${cuda_root}/include")

@@ -40,10 +40,6 @@ struct alignas(kVector * sizeof(T)) Vector {
   T element[kVector];
 };
 
-__device__ __forceinline__ float to_float(float x) { return x; }
-__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
-__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-
 /// This lane's elements of a row [dim]: of each tile of its warp's part, kVector neighbours. Zeros beyond the row's
 /// end, which add nothing to a length. `vectors`: the row is aligned for whole vectors and dim is a multiple of them.
 template <typename T>

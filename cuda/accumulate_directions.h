@@ -4,11 +4,9 @@
 
 #include <cstdint>
 
-#include "device.h"
+#include "elements.h"
 
 namespace styleclip::cuda {
-
-enum class Element { kFloat32, kFloat16, kBFloat16 };
 
 /// The longest embedding that one block holds in registers: eight warps of 512 elements.
 inline constexpr std::int64_t kMaxEmbeddingDim = 4096;

@@ -8,6 +8,7 @@
 #include "checks.h"
 #include "cuda_host.h"
 #include "emulator_tests.h"
+#include "sweep_tests.h"
 
 int main(int count, char** arguments) {
 #if defined(__SANITIZE_THREAD__)
@@ -23,6 +24,7 @@ int main(int count, char** arguments) {
     }
     styleclip::checks::check_emulator();
     styleclip::checks::check_accumulate_directions(kThreads);
+    styleclip::checks::check_sweep_operators(kThreads);
   } catch (const std::exception& error) {
     styleclip::checks::check(false, std::string("unexpected: ") + error.what());
   }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include "checks.h"
 #include "styleclip/error.h"
@@ -21,9 +22,15 @@ using styleclip::checks::check;
 
 constexpr char kOp[] = "accumulate_directions";
 
-bool has_cuda() {
-  const auto names = styleclip::implementations(kOp);
-  return std::find(names.begin(), names.end(), "cuda") != names.end();
+constexpr const char* kOps[] = {
+    kOp, "perturb_channels", "activate", "filter_activate", "add_to_canvas", "activate_to_canvas", "clip_input"};
+
+/// How many operators have a CUDA implementation.
+long count_cuda() {
+  return std::count_if(std::begin(kOps), std::end(kOps), [](const char* op) {
+    const auto names = styleclip::implementations(op);
+    return std::find(names.begin(), names.end(), "cuda") != names.end();
+  });
 }
 
 template <typename Function>
@@ -48,15 +55,15 @@ void check_opening(const std::string& path) {
   // The plug-in has no run path: what it needs is there before it, as load_cuda_library sees to with libtorch_cuda.
   check(dlopen((libtorch_directory() / "libc10_cuda.so").c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr,
         "libc10_cuda opens");
-  check(!has_cuda(), "no CUDA implementation before the library is open");
+  check(count_cuda() == 0, "no CUDA implementation before the library is open");
   for (int round = 0; round < 3; ++round) {
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     const char* reason = library == nullptr ? dlerror() : nullptr;
     check(library != nullptr, std::string("opens: ") + (reason != nullptr ? reason : ""));
     if (library == nullptr) return;
-    check(has_cuda(), "the CUDA implementation is there while the library is open");
+    check(count_cuda() == std::ssize(kOps), "every operator's CUDA implementation is there while the library is open");
     check(dlclose(library) == 0, "closes");
-    check(has_cuda(), "closing does not unmap it");
+    check(count_cuda() == std::ssize(kOps), "closing does not unmap it");
   }
 }
 

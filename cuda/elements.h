@@ -1,0 +1,89 @@
+// The types that the kernels read and write, and groups of neighbouring elements moved by one instruction. Arithmetic is
+// float whatever the type.
+#pragma once
+
+#include <cstdint>
+
+#include "device.h"
+
+namespace styleclip::cuda {
+
+enum class Element { kFloat32, kFloat16, kBFloat16 };
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+template <typename T>
+__device__ __forceinline__ T from_float(float x);
+template <>
+__device__ __forceinline__ float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ __half from_float<__half>(float x) {
+  return __float2half(x);
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+  return __float2bfloat16(x);
+}
+
+/// N neighbours of T, aligned for one load or store.
+template <typename T, int N>
+struct alignas(N * sizeof(T)) Group {
+  T element[N];
+};
+
+template <int N, typename T>
+__device__ __forceinline__ void load(const T* __restrict__ from, float (&to)[N]) {
+  const Group<T, N> group = *reinterpret_cast<const Group<T, N>*>(from);
+#pragma unroll
+  for (int i = 0; i < N; ++i) to[i] = to_float(group.element[i]);
+}
+
+template <int N, typename T>
+__device__ __forceinline__ void store(const float (&from)[N], T* __restrict__ to) {
+  Group<T, N> group;
+#pragma unroll
+  for (int i = 0; i < N; ++i) group.element[i] = from_float<T>(from[i]);
+  *reinterpret_cast<Group<T, N>*>(to) = group;
+}
+
+/// Whether rows of `count` elements that follow one another from `pointer` on can be moved N at a time.
+template <typename T, int N>
+bool in_groups(const void* pointer, std::int64_t count) {
+  return pointer == nullptr || (count % N == 0 && reinterpret_cast<std::uintptr_t>(pointer) % (N * sizeof(T)) == 0);
+}
+
+/// clamp(leaky_relu(x, 0.2), ±limit). Comparisons, because fmaxf and fminf would drop NaN.
+__device__ __forceinline__ float activated(float x, float limit) {
+  const float y = x < 0.0f ? 0.2f * x : x;
+  return y > limit ? limit : y < -limit ? -limit : y;
+}
+
+__device__ __forceinline__ float clamped(float x, float limit) { return x > limit ? limit : x < -limit ? -limit : x; }
+
+/// How a block's threads share channels-last pixels: a thread keeps to one group of channels (and so keeps that group's
+/// bias or taps in registers) and takes every `pixels`-th pixel. Where a pixel has more groups than the block threads, it
+/// goes on to `group + groups_at_once`.
+struct Share {
+  int group, pixel;            // of this thread
+  int groups_at_once, pixels;  // of the block
+  /// No work for the threads that are left over.
+  __device__ bool idle() const { return pixel >= pixels; }
+};
+
+__device__ __forceinline__ Share share_pixels(std::int64_t groups) {
+  const int threads = static_cast<int>(blockDim.x);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int at_once = groups < threads ? static_cast<int>(groups) : threads;
+  return {thread % at_once, thread / at_once, at_once, threads / at_once};
+}
+
+/// The most blocks of a one-dimensional grid.
+inline constexpr std::int64_t kMaxBlocks = 0x7fffffff;
+
+inline std::int64_t quotient_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace styleclip::cuda

@@ -1,0 +1,220 @@
+// The kernels of the exact sweep's operators (cuda/{perturb_channels,activate,filter_activate,add_to_canvas,clip_input}.cu)
+// on the CPU, over the table of cases: every case under several seeds must lie within the bounds of the reference and give
+// the same bits each time. Memory is of exactly the case's size, so that AddressSanitizer sees what goes beyond it.
+#include "sweep_tests.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "activate.h"
+#include "add_to_canvas.h"
+#include "checks.h"
+#include "clip_input.h"
+#include "filter_activate.h"
+#include "perturb_channels.h"
+#include "sweep_cases.h"
+
+namespace styleclip::checks {
+namespace {
+
+using namespace cases::sweep;
+using cases::Type;
+
+template <typename T>
+constexpr cuda::Element kElement = std::is_same_v<T, float>    ? cuda::Element::kFloat32
+                                   : std::is_same_v<T, __half> ? cuda::Element::kFloat16
+                                                               : cuda::Element::kBFloat16;
+
+/// `offset`: elements before the first one, so that nothing is aligned for vectors.
+template <typename T>
+class Memory {
+ public:
+  Memory(std::int64_t count, std::int64_t offset)
+      : count_(count), offset_(offset), memory_(new T[static_cast<std::size_t>(count + offset)]) {
+    std::memset(memory_.get(), 0xff, static_cast<std::size_t>(count + offset) * sizeof(T));  // NaN
+  }
+  Memory(const std::vector<float>& values, std::int64_t offset)
+      : Memory(static_cast<std::int64_t>(values.size()), offset) {
+    std::transform(values.begin(), values.end(), data(), cuda::from_float<T>);
+  }
+  T* data() { return memory_.get() + offset_; }
+  std::vector<float> values() const {
+    std::vector<float> result;
+    const T* from = memory_.get() + offset_;
+    std::transform(from, from + count_, std::back_inserter(result), [](T x) { return cuda::to_float(x); });
+    return result;
+  }
+
+ private:
+  std::int64_t count_, offset_;
+  std::unique_ptr<T[]> memory_;
+};
+
+const float* pointer(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
+
+template <typename T>
+cudaError_t launch(const Case& which, const Inputs& in, std::int64_t offset, Results& results) {
+  const auto limit = static_cast<float>(in.limit);
+  const bool reads_y = !in.y.empty();
+  Memory<T> y = reads_y ? Memory<T>(in.y, offset) : Memory<T>(y_size(which), offset);
+  cudaError_t error = cudaSuccess;
+  switch (which.op) {
+    case Op::kPerturbChannels: {
+      cuda::PerturbChannelsParams params{pointer(in.planes),
+                                         pointer(in.taps),
+                                         pointer(in.linear),
+                                         pointer(in.steps),
+                                         pointer(in.gains),
+                                         pointer(in.bias),
+                                         pointer(in.noise),
+                                         y.data(),
+                                         limit,
+                                         which.n,
+                                         which.channels,
+                                         which.r,
+                                         kElement<T>};
+      error = cuda::launch_perturb_channels(params, nullptr);
+      break;
+    }
+    case Op::kActivate: {
+      cuda::ActivateParams params{y.data(), pointer(in.bias),  pointer(in.noise), limit,
+                                  which.n,  which.r * which.r, which.channels,    kElement<T>};
+      error = cuda::launch_activate(params, nullptr);
+      break;
+    }
+    case Op::kFilterActivate: {
+      Memory<T> t(in.t, offset);
+      cuda::FilterActivateParams params{
+          t.data(), pointer(in.filter), pointer(in.bias), pointer(in.noise), y.data(), limit, which.n,
+          which.r,  which.channels,     kElement<T>};
+      error = cuda::launch_filter_activate(params, nullptr);
+      break;
+    }
+    case Op::kAddToCanvas:
+    case Op::kActivateToCanvas: {
+      const std::int64_t size = canvas_side(which);
+      const cuda::CanvasScratch scratch = cuda::canvas_scratch(which.n, which.r, size);
+      Memory<float> lines(scratch.lines, 0), band_weights(scratch.band_weights, 0);
+      std::unique_ptr<std::int32_t[]> band_rows(new std::int32_t[static_cast<std::size_t>(scratch.band_rows)]);
+      results.canvas = in.canvas;
+      cuda::AddToCanvasParams params;
+      params.y = y.data();
+      params.weight = pointer(in.weight);
+      params.rgb_bias = pointer(in.rgb_bias);
+      params.matrix = pointer(in.matrix);
+      params.canvas = results.canvas.data();
+      params.rgb_limit = static_cast<float>(in.rgb_limit);
+      params.activates = which.op == Op::kActivateToCanvas;
+      params.keep = which.keep;
+      params.bias = pointer(in.bias);
+      params.noise = pointer(in.noise);
+      params.limit = limit;
+      params.lines = lines.data();
+      params.band_weights = band_weights.data();
+      params.band_rows = band_rows.get();
+      params.pictures = which.n;
+      params.side = which.r;
+      params.channels = which.channels;
+      params.size = size;
+      params.element = kElement<T>;
+      error = cuda::launch_add_to_canvas(params, nullptr);
+      break;
+    }
+    case Op::kClipInput: {
+      cuda::ClipInputParams params{pointer(in.canvas),
+                                   pointer(in.mean),
+                                   pointer(in.deviation),
+                                   y.data(),
+                                   which.n,
+                                   which.r,
+                                   which.patch > 0 ? which.patch : which.r,
+                                   kElement<T>};
+      error = cuda::launch_clip_input(params, nullptr);
+      break;
+    }
+  }
+  results.y = y.values();
+  return error;
+}
+
+cudaError_t launch(const Case& which, const Inputs& in, std::int64_t offset, Results& results) {
+  switch (which.type) {
+    case Type::kFloat32: return launch<float>(which, in, offset, results);
+    case Type::kFloat16: return launch<__half>(which, in, offset, results);
+    case Type::kBFloat16: return launch<__nv_bfloat16>(which, in, offset, results);
+  }
+  return cudaErrorInvalidValue;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+void check_case(const Case& which, int seeds) {
+  const Inputs inputs = make_inputs(which, 7);
+  Results first;
+  for (int seed = 1; seed <= seeds; ++seed) {
+    cuda_host::options().seed = static_cast<std::uint64_t>(seed);
+    const std::string label = name(which).append(", seed ").append(std::to_string(seed)).append(": ");
+    Results results;
+    check(launch(which, inputs, 0, results) == cudaSuccess, label + "launch");
+    const std::string fault = compare(which, inputs, results);
+    check(fault.empty(), label + fault);
+    if (seed == 1) {
+      first = results;
+    } else {
+      check(same_bits(results.y, first.y) && same_bits(results.canvas, first.canvas), label + "other bits");
+    }
+  }
+  // One element off: what could be moved in vectors no longer can.
+  if (which.channels % 4 == 0 && which.r <= 9) {
+    Results results;
+    check(launch(which, inputs, 1, results) == cudaSuccess, name(which).append(", unaligned: launch"));
+    const std::string fault = compare(which, inputs, results);
+    check(fault.empty(), name(which).append(", unaligned: ").append(fault));
+  }
+}
+
+void check_refusals() {
+  const auto refused = [](cudaError_t error, const char* what) { check(error == cudaErrorInvalidValue, what); };
+  cuda::ActivateParams activate;
+  activate.pictures = std::int64_t{1} << 33;
+  activate.pixels = activate.channels = 1;
+  refused(cuda::launch_activate(activate, nullptr), "activate: a grid beyond CUDA's is refused");
+  activate.pictures = -1;
+  refused(cuda::launch_activate(activate, nullptr), "activate: a negative count is refused");
+  cuda::PerturbChannelsParams perturb;
+  perturb.count = std::int64_t{1} << 32;
+  perturb.channels = perturb.side = 1;
+  refused(cuda::launch_perturb_channels(perturb, nullptr), "perturb_channels: a grid beyond CUDA's is refused");
+  cuda::FilterActivateParams filter;
+  filter.pictures = 1;
+  filter.channels = 1;
+  filter.side = (std::int64_t{1} << 30) + 1;
+  refused(cuda::launch_filter_activate(filter, nullptr), "filter_activate: a side above 2^30 is refused");
+  cuda::AddToCanvasParams canvas;
+  canvas.pictures = canvas.side = canvas.channels = 1;
+  canvas.size = 2;
+  refused(cuda::launch_add_to_canvas(canvas, nullptr), "add_to_canvas: another size without a matrix is refused");
+  cuda::ClipInputParams clip;
+  clip.pictures = 1;
+  clip.size = 10;
+  clip.patch = 3;
+  refused(cuda::launch_clip_input(clip, nullptr), "clip_input: patches that do not fit are refused");
+}
+
+}  // namespace
+
+void check_sweep_operators(bool small) {
+  for (const Op op : kOps) {
+    for (const Case& which : all_cases(op, small)) {
+      const bool large = which.n * which.r * which.r * which.channels > 10000;
+      check_case(which, small || large ? 1 : 2);
+    }
+  }
+  check_refusals();
+}
+
+}  // namespace styleclip::checks
