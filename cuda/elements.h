@@ -53,7 +53,7 @@ __device__ __forceinline__ void store(const float (&from)[N], T* __restrict__ to
 /// Whether rows of `count` elements that follow one another from `pointer` on can be moved N at a time.
 template <typename T, int N>
 bool in_groups(const void* pointer, std::int64_t count) {
-  return pointer == nullptr || (count % N == 0 && reinterpret_cast<std::uintptr_t>(pointer) % (N * sizeof(T)) == 0);
+  return count % N == 0 && reinterpret_cast<std::uintptr_t>(pointer) % (N * sizeof(T)) == 0;
 }
 
 /// clamp(leaky_relu(x, 0.2), ±limit). Comparisons, because fmaxf and fminf would drop NaN.
