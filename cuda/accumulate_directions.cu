@@ -15,6 +15,8 @@
 // A row longer than 512 elements is shared by several warps ("parts"), which meet through shared memory.
 #include "accumulate_directions.h"
 
+#include "elements.h"
+
 #include <algorithm>
 #include <limits>
 

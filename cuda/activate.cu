@@ -3,6 +3,8 @@
 // bias once.
 #include "activate.h"
 
+#include "elements.h"
+
 namespace styleclip::cuda {
 namespace {
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "elements.h"
+#include "element.h"
 
 namespace styleclip::cuda {
 

@@ -13,6 +13,8 @@
 // neighbouring threads read neighbouring weights.
 #include "add_to_canvas.h"
 
+#include "elements.h"
+
 namespace styleclip::cuda {
 namespace {
 

@@ -3,6 +3,8 @@
 // row (16 or 32 numbers).
 #include "clip_input.h"
 
+#include "elements.h"
+
 namespace styleclip::cuda {
 namespace {
 

@@ -8,8 +8,6 @@
 
 namespace styleclip::cuda {
 
-enum class Element { kFloat32, kFloat16, kBFloat16 };
-
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
 __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }

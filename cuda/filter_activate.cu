@@ -7,51 +7,53 @@
 // a block's, 3 rows of every kRows.
 #include "filter_activate.h"
 
+#include "elements.h"
+
 namespace styleclip::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int kRows = 32;  // of y, that a thread walks down
 
-/// The sum across of one row of t, at a column of y.
+/// The sum across of one row of t, at a column of y. `t`: that column of row 0.
 template <typename T, int N>
-__device__ __forceinline__ void filter_row(const T* __restrict__ t, std::int64_t row, std::int64_t column,
-                                           std::int64_t source, std::int64_t channels, const float (&filter)[4],
-                                           float (&sum)[N]) {
+__device__ __forceinline__ void filter_row(const T* __restrict__ t, int row, int column, int source,
+                                           std::int64_t channels, const float (&filter)[4], float (&sum)[N]) {
 #pragma unroll
   for (int i = 0; i < N; ++i) sum[i] = 0;
   if (row < 0 || row >= source) return;
+  t += row * (source * channels);
 #pragma unroll
   for (int tap = 0; tap < 4; ++tap) {
-    const std::int64_t at = column + tap - 1;
+    const int at = column + tap - 1;
     if (at < 0 || at >= source) continue;
     float x[N];
-    load(t + (row * source + at) * channels, x);
+    load(t + (tap - 1) * channels, x);
 #pragma unroll
     for (int i = 0; i < N; ++i) sum[i] += filter[tap] * x[i];
   }
 }
 
 template <typename T, int N>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)  // two blocks a processor: 128 registers
     filter_activate_kernel(const FilterActivateParams params, std::int64_t tiles_across, std::int64_t tiles_down) {
   const std::int64_t channels = params.channels;
   const std::int64_t groups = channels / N;
-  const std::int64_t side = params.side;
-  const std::int64_t source = side + 1;
+  const int side = static_cast<int>(params.side);
+  const int source = side + 1;
   const Share share = share_pixels(groups);
   const std::int64_t across = blockIdx.x % tiles_across;
   const std::int64_t down = blockIdx.x / tiles_across % tiles_down;
   const std::int64_t picture = blockIdx.x / tiles_across / tiles_down;
-  const std::int64_t column = across * share.pixels + share.pixel;
+  const int column = static_cast<int>(across) * share.pixels + share.pixel;
   if (share.idle() || column >= side) return;
-  const std::int64_t first = down * kRows;
-  const std::int64_t last = first + kRows < side ? first + kRows : side;
+  const int first = static_cast<int>(down) * kRows;
+  const int last = first + kRows < side ? first + kRows : side;
   float filter[4];
 #pragma unroll
   for (int tap = 0; tap < 4; ++tap) filter[tap] = params.filter[tap];
   for (std::int64_t group = share.group; group < groups; group += share.groups_at_once) {
-    const T* t = static_cast<const T*>(params.t) + picture * source * source * channels + group * N;
+    const T* t = static_cast<const T*>(params.t) + (picture * source * source + column) * channels + group * N;
     T* y = static_cast<T*>(params.y) + picture * side * side * channels + group * N;
     float bias[N];
 #pragma unroll
@@ -59,13 +61,14 @@ __global__ void __launch_bounds__(kThreads)
     float sums[4][N];
 #pragma unroll
     for (int i = 0; i < 3; ++i) filter_row<T, N>(t, first + i - 1, column, source, channels, filter, sums[i]);
-    // The four sums change places by name, not by moving: four rows a round.
-    for (std::int64_t row = first; row < last; row += 4) {
+    // The four sums change places by name, not by moving: four rows a round. Not unrolled further: some targets would spill.
+#pragma unroll 1
+    for (int row = first; row < last; row += 4) {
 #pragma unroll
       for (int phase = 0; phase < 4; ++phase) {
         if (row + phase >= last) break;
         filter_row<T, N>(t, row + phase + 2, column, source, channels, filter, sums[(phase + 3) % 4]);
-        const std::int64_t pixel = (row + phase) * side + column;
+        const std::int64_t pixel = static_cast<std::int64_t>(row + phase) * side + column;
         const float noise = params.noise == nullptr ? 0.0f : params.noise[pixel];
         float x[N];
 #pragma unroll

@@ -7,6 +7,8 @@
 // different style channels, so that it is read from memory once and from the L2 cache count - 1 times.
 #include "perturb_channels.h"
 
+#include "elements.h"
+
 namespace styleclip::cuda {
 namespace {
 
@@ -16,7 +18,7 @@ constexpr int kRounds = 4;  // runs that it takes
 constexpr int kGroup = 4;   // channels of a thread: 36 taps in registers
 
 template <typename T, int N>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)  // two blocks a processor: 128 registers
     perturb_channels_kernel(const PerturbChannelsParams params, int runs_a_row, std::int64_t runs) {
   const std::int64_t channels = params.channels;
   const std::int64_t groups = channels / N;
@@ -46,30 +48,27 @@ __global__ void __launch_bounds__(kThreads)
       const std::int64_t row = run / runs_a_row;
       const int begin = static_cast<int>(run - row * runs_a_row) * kRun;
       const int end = begin + kRun < side ? begin + kRun : side;
-      const float* above = plane + row * width;
-      const float* here = above + width;
-      const float* below = here + width;
+      const float* corner = plane + row * width;
       float window[3][3];
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        window[0][i + 1] = above[begin + i];
-        window[1][i + 1] = here[begin + i];
-        window[2][i + 1] = below[begin + i];
+      for (int i = 0; i < 3; ++i) {
+        window[i][1] = corner[i * width + begin];
+        window[i][2] = corner[i * width + begin + 1];
       }
-#pragma unroll 2
-      for (int x = begin; x < end; ++x) {
+      std::int64_t at = (row * side + begin) * channels + o;
+      // Not unrolled: some targets would spill.
+#pragma unroll 1
+      for (int x = begin; x < end; ++x, at += channels) {
 #pragma unroll
         for (int i = 0; i < 3; ++i) {
           window[i][0] = window[i][1];
           window[i][1] = window[i][2];
         }
-        window[0][2] = above[x + 2];
-        window[1][2] = here[x + 2];
-        window[2][2] = below[x + 2];
-        const std::int64_t pixel = row * side + x;
-        const float noise = params.noise == nullptr ? 0.0f : params.noise[pixel];
+#pragma unroll
+        for (int i = 0; i < 3; ++i) window[i][2] = corner[i * width + x + 2];
+        const float noise = params.noise == nullptr ? 0.0f : params.noise[row * side + x];
         float linear[N], raised[N], lowered[N];
-        load(params.linear + pixel * channels + o, linear);
+        load(params.linear + at, linear);
 #pragma unroll
         for (int i = 0; i < N; ++i) {
           float v = 0;
@@ -79,8 +78,8 @@ __global__ void __launch_bounds__(kThreads)
           raised[i] = activated(gain_plus[i] * (linear[i] + step_plus * v) + offset, params.limit);
           lowered[i] = activated(gain_minus[i] * (linear[i] + step_minus * v) + offset, params.limit);
         }
-        store(raised, plus + pixel * channels + o);
-        store(lowered, minus + pixel * channels + o);
+        store(raised, plus + at);
+        store(lowered, minus + at);
       }
     }
   }

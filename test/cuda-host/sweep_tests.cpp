@@ -12,6 +12,7 @@
 #include "add_to_canvas.h"
 #include "checks.h"
 #include "clip_input.h"
+#include "elements.h"
 #include "filter_activate.h"
 #include "perturb_channels.h"
 #include "sweep_cases.h"
