@@ -20,6 +20,7 @@
 #include "relevance/exact/network.h"
 #include "relevance/exact/painter.h"
 #include "styleclip/error.h"
+#include "styleclip/ops.h"
 #include "timing.h"
 
 namespace styleclip::bench {
@@ -60,23 +61,26 @@ class StageTimer {
     std::vector<at::Tensor> noise;
     for (const exact::Conv& conv : network_.convs) noise.push_back(conv.noise);
 
-    add({"base pass", "base", seconds([&] { exact::Painter(network_, canvas, styles, noise); }), 1,
+    add({"base pass", "base", seconds([&] { exact::Painter(network_, canvas, styles, noise, {scalar_type(precision_), 0}); }), 1,
          static_cast<double>(load_.images), base_flops(), 0, 0});
 
-    at::Tensor x = network_.input.unsqueeze(0).contiguous(at::MemoryFormat::ChannelsLast);
+    at::Tensor x =
+        network_.input.unsqueeze(0).to(scalar_type(precision_)).contiguous(at::MemoryFormat::ChannelsLast);
     at::Tensor picture = at::zeros({batch_, 3, canvas.size(), canvas.size()}, network_.input.options());
     double changed = 0;  // pictures that reach this layer already changed
     for (std::size_t i = 0; i < network_.convs.size(); ++i) {
       const exact::Conv& conv = network_.convs[i];
       const std::string name = models_.generator->layout().layers[static_cast<std::size_t>(conv.layer)].name;
       const at::Tensor& style = styles[static_cast<std::size_t>(conv.layer)];
-      const exact::FoldedConv folded = exact::fold(conv, style, noise[i], network_.clamp);
+      const exact::FoldedConv folded = exact::fold(conv, style, noise[i], network_.limit(), scalar_type(precision_));
       exact::FoldedRgb rgb;
       if (i % 2 == 0) {
         const exact::ToRgb& to_rgb = network_.to_rgbs[i / 2];
-        rgb = exact::fold(to_rgb, styles[static_cast<std::size_t>(to_rgb.layer)], network_.clamp);
+        rgb = exact::fold(to_rgb, styles[static_cast<std::size_t>(to_rgb.layer)], network_.limit());
       }
       const exact::FoldedRgb* next = i % 2 == 0 ? &rgb : nullptr;
+      exact::Painting one{next, &canvas, i / 2, picture.narrow(0, 0, 1)};
+      exact::Painting all{next, &canvas, i / 2, picture};
       const std::int64_t side = conv.resolution, from = conv.up ? side / 2 : side;
       const double outputs = static_cast<double>(conv.outputs * side * side);
 
@@ -84,16 +88,17 @@ class StageTimer {
       const std::int64_t k = std::min(batch_ / 2, conv.inputs);
       const at::Tensor channels = at::arange(k, at::TensorOptions(device_).dtype(at::kLong));
       const at::Tensor plus = style.index_select(0, channels) + 1, minus = plus - 2;
+      exact::Painting pairs = all.narrow(0, 2 * k);
       const double own = 2 * static_cast<double>(conv.inputs * load_.images);
-      add({name, "perturbed", seconds([&] { exact::perturbed_layer(folded, base, channels, plus, minus, next); }),
+      add({name, "perturbed", seconds([&] { exact::perturbed_layer(folded, base, channels, plus, minus, pairs); }),
            2 * static_cast<double>(k), own, static_cast<double>(k) * outputs * (2 * 9 + 2 * 6),
            2 * static_cast<double>(k) * outputs * number_, conv.inputs});
 
-      exact::Activated made = exact::run_layer(folded, x, next);
+      const at::Tensor made = exact::run_layer(folded, x, one);
       if (i > 0) {
         const at::Tensor many = x.expand({batch_, -1, -1, -1}).contiguous(at::MemoryFormat::ChannelsLast);
         const bool keep = i + 1 < network_.convs.size();
-        add({name, conv.up ? "transposed" : "sameSize", seconds([&] { exact::run_layer(folded, many, next, keep); }),
+        add({name, conv.up ? "transposed" : "sameSize", seconds([&] { exact::run_layer(folded, many, all, keep); }),
              static_cast<double>(batch_), changed,
              static_cast<double>(batch_) * conv_flops(conv.inputs, conv.outputs, from),
              static_cast<double>(batch_) * number_ *
@@ -102,12 +107,16 @@ class StageTimer {
       }
       changed += own;
       if (next != nullptr) {
-        const at::Tensor colours = made.rgb.expand({batch_, -1, -1, -1}).contiguous();
+        const at::Tensor many = made.expand({batch_, -1, -1, -1}).contiguous(at::MemoryFormat::ChannelsLast);
         add({models_.generator->layout().layers[static_cast<std::size_t>(network_.to_rgbs[i / 2].layer)].name, "canvas",
-             seconds([&] { canvas.add(picture, i / 2, colours); }), static_cast<double>(batch_), changed, 0,
-             4.0 * static_cast<double>(colours.numel() + 2 * picture.numel()), network_.to_rgbs[i / 2].inputs});
+             seconds([&] {
+               add_to_canvas(many, rgb.weight, rgb.bias, rgb.limit, canvas.matrix(i / 2), picture);
+             }),
+             static_cast<double>(batch_), changed, 0,
+             number_ * static_cast<double>(many.numel()) + 8.0 * static_cast<double>(picture.numel()),
+             network_.to_rgbs[i / 2].inputs});
       }
-      x = made.y;
+      x = made;
     }
     at::Tensor embedding;
     add({"CLIP", "clip",

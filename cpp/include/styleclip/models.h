@@ -153,6 +153,8 @@ class Clip : public Model {
   std::int64_t embedding_dim() const;
   std::int64_t context_length() const;
   std::int64_t vocabulary_size() const;
+  /// A copy whose weights are in another float type ("float16", …), normalisations in float32 as always.
+  std::shared_ptr<Clip> converted(const std::string& dtype) const;
 
   /// Images [-1, 1], any size -> CLIP's input [n, 3, image_size, image_size], normalised by mean and std.
   at::Tensor preprocess(const at::Tensor& images, Preprocess mode) const;

@@ -56,6 +56,11 @@ Blueprint make_blueprint(const std::string& architecture, const std::string& con
               "Use 'stylegan2', 'clip', 'ir-se', 'e4e' or 'mapper'.");
 }
 
+bool runs_in_float32(const std::string& kind, const std::string& name) {
+  const bool last = name == "visual.proj" || name == "text_projection" || name.starts_with("visual.attnpool.c_proj.");
+  return stays_float32(kind, name) || (kind == "clip" && last);
+}
+
 bool stays_float32(const std::string& kind, const std::string& name) {
   if (kind == "module") return false;  // foreign: nothing is known of its names
   const auto ends = [&name](std::string_view end) { return name.ends_with(end); };

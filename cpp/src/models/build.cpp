@@ -115,7 +115,7 @@ void convert_module(Module& module, const std::string& kind, at::ScalarType dtyp
     if (!tensor.defined()) continue;
     tensor.requires_grad_(false);
     if (!tensor.is_floating_point()) continue;
-    const bool single = stays_float32(kind, name) || (also_float32 && also_float32(name));
+    const bool single = runs_in_float32(kind, name) || (also_float32 && also_float32(name));
     const at::ScalarType wanted = single ? at::kFloat : dtype;
     if (tensor.scalar_type() != wanted) at::Tensor(tensor).set_data(tensor.to(wanted));
   }

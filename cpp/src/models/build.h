@@ -17,7 +17,7 @@ torch::jit::Module build_module(const Blueprint& blueprint, const TensorMap& ten
 /// Parameters and buffers under their full names, the module's own tensors.
 TensorMap module_tensors(const torch::jit::Module& module);
 
-/// Converts every floating tensor to `dtype` (float32 where stays_float32 or `also_float32` says so) and takes gradients
+/// Converts every floating tensor to `dtype` (float32 where runs_in_float32 or `also_float32` says so) and takes gradients
 /// off.
 void convert_module(torch::jit::Module& module, const std::string& kind, at::ScalarType dtype,
                     const std::function<bool(const std::string& name)>& also_float32 = {});

@@ -5,8 +5,10 @@
 
 #include <utility>
 
+#include "models/build.h"
 #include "models/model_impl.h"
 #include "models/preprocess.h"
+#include "models/scalar_type.h"
 #include "styleclip/error.h"
 
 namespace styleclip {
@@ -37,6 +39,20 @@ std::shared_ptr<Clip> Clip::load(const std::string& path, const LoadOptions& opt
   }
   state->embedding = impl->integer("embedding", {"embed_dim"}, embedding);
   return std::shared_ptr<Clip>(new Clip(std::move(impl), std::move(state)));
+}
+
+std::shared_ptr<Clip> Clip::converted(const std::string& dtype) const {
+  const c10::InferenceMode guard(false);
+  auto impl = std::make_unique<Impl>(*impl_);
+  impl->dtype = dtype;
+  impl->type = parse_dtype(dtype);
+  try {
+    impl->module = impl_->module.clone();
+    convert_module(impl->module, impl->description.kind, impl->type, {});
+  } catch (...) {
+    rethrow_translated("convert " + impl_->path + " to " + dtype);
+  }
+  return std::shared_ptr<Clip>(new Clip(std::move(impl), std::make_unique<State>(*state_)));
 }
 
 std::int64_t Clip::image_size() const { return state_->image_size; }

@@ -63,5 +63,8 @@ Blueprint make_blueprint(const std::string& architecture, const std::string& con
 
 /// Tensors of a kind that are kept in float32 whatever the model's dtype is: what normalises, scales or accumulates.
 bool stays_float32(const std::string& kind, const std::string& name);
+/// Those, and what makes CLIP's embedding: two pictures' embeddings are subtracted, and a rounded last product would leave
+/// little of a small difference. Stored as the others, converted when a model is loaded.
+bool runs_in_float32(const std::string& kind, const std::string& name);
 
 }  // namespace styleclip

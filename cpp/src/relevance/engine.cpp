@@ -4,7 +4,6 @@
 #include <ATen/DeviceAccelerator.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "relevance/batching.h"
 
@@ -27,13 +26,14 @@ void SweepEngine::check_finite(const RelevanceSums& sums, const SweepBlock& bloc
               "Check both models: render a few pictures and look; in half precision, try float32.");
 }
 
-void SweepEngine::halve_or_rethrow() {
+void SweepEngine::halve_or_rethrow(std::int64_t pictures, std::int64_t smallest) {
   try {
     rethrow_translated("sweep the style channels");
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::OutOfMemory || batch_ <= 1) throw;
+    if (error.code() != ErrorCode::OutOfMemory || pictures <= smallest) throw;
   }
-  batch_ = std::max<std::int64_t>(1, batch_ / 2);
+  const std::lock_guard lock(batch_mutex_);
+  batch_ = std::min(batch_, std::max(smallest, pictures / 2));
   if (!c10::Device(task_.generator.device()).is_cpu()) at::accelerator::emptyCache();
 }
 

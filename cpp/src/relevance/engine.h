@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "relevance/relevance_sums.h"
@@ -50,28 +51,16 @@ class SweepEngine {
  protected:
   /// Throws NotFinite when rows [first, first + k) of `sums`, the block's own numbering, hold a number that is not finite.
   void check_finite(const RelevanceSums& sums, const SweepBlock& block, std::int64_t first, std::int64_t k) const;
-  /// attempt(), again with half of the batch whenever memory runs out. The attempt must not have changed anything.
-  template <typename Attempt>
-  void with_smaller_batches(Attempt&& attempt);
+  /// In a catch block: makes the batch smaller, to at most half of `pictures`, where the exception says that memory ran out
+  /// and `pictures` could be fewer than `smallest`; throws it on otherwise. Thread-safe.
+  void halve_or_rethrow(std::int64_t pictures, std::int64_t smallest);
 
   const SweepTask task_;
   std::int64_t batch_ = 1;
 
  private:
-  /// In a catch block: halves the batch where the exception says that memory ran out, else throws it on.
-  void halve_or_rethrow();
+  std::mutex batch_mutex_;
 };
-
-template <typename Attempt>
-void SweepEngine::with_smaller_batches(Attempt&& attempt) {
-  for (;;) {
-    try {
-      return attempt();
-    } catch (...) {
-      halve_or_rethrow();
-    }
-  }
-}
 
 /// The engine of a method whose sums add up over blocks: "reference", "exact". Argument for another name.
 std::unique_ptr<SweepEngine> make_engine(const std::string& method, const SweepTask& task);

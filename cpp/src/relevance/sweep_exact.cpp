@@ -1,19 +1,25 @@
 // The sweep in its fast exact form (architecture notes, "The relevance sweep, the fast exact way"): no approximation in
 // real arithmetic, only the order of the sums differs from sweep_reference. Sample pictures are the outer loop: per
 // picture the network is folded and run once, then every channel's two pictures are painted from what that run left.
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
+#include <thread>
 #include <utility>
 
+#include "relevance/batching.h"
 #include "relevance/engines.h"
 #include "relevance/exact/canvas.h"
 #include "relevance/exact/network.h"
 #include "relevance/exact/painter.h"
+#include "relevance/precision.h"
 #include "runtime/philox.h"
+#include "runtime/reused_memory.h"
 
 namespace styleclip {
 namespace {
@@ -54,15 +60,32 @@ std::vector<LayerRows> by_layer(const StyleLayout& layout, const SweepInputs& in
   return parts;
 }
 
+// Rows of a block that go through the network together; all of one layer.
+struct Chunk {
+  std::size_t layer;
+  std::int64_t first, k;
+};
+
+// On a CPU every thread takes chunks of its own and runs them from the changed layer to the embedding, one thread each:
+// nothing waits, activations stay in the thread's cache, and the numbers do not hang on the number of threads.
+constexpr std::int64_t kCpuChunk = 32;                // pictures; CLIP's matrix products want some
+constexpr std::int64_t kCpuTogether = 1 << 20;        // bytes of a layer's activations, half of a second cache
+constexpr std::int64_t kPoolShare = 4;                // of the memory bound: kept for the next chunk
+
 class ExactEngine : public SweepEngine {
  public:
   ExactEngine(const SweepTask& task, exact::Network network)
       : SweepEngine(task),
         network_(std::move(network)),
+        clip_(clip_for(task)),
+        cpu_(c10::Device(task.generator.device()).is_cpu()),
         // CLIP's own size, so that only its mean and deviation are left to do; the released code's 8-bit roundings need
         // the whole picture.
         canvas_(network_, task.options.preprocess == Preprocess::Float ? task.clip.image_size()
-                                                                       : task.generator.image_size()) {
+                                                                       : task.generator.image_size()),
+        settings_{activation_type(task.options.precision), cpu_ ? kCpuTogether : 0},
+        pool_(std::max(task.options.memory_bytes, free_memory("cpu") / 4) / kPoolShare) {
+    if (cpu_ && task.options.batch == 0) batch_ = std::min(batch_ / at::get_num_threads(), kCpuChunk);
     batch_ = std::max<std::int64_t>(2, batch_);
   }
 
@@ -70,32 +93,86 @@ class ExactEngine : public SweepEngine {
 
   void run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter) override {
     const c10::InferenceMode guard;
+    const PrecisionGuard precision(task_.options.precision);
+    const UseMemoryPool reuse(pool_);
     const std::vector<LayerRows> parts = by_layer(task_.generator.layout(), task_.inputs, block);
     for (std::int64_t i = 0; i < block.pictures; ++i) {
       task_.run.check();
       const std::int64_t picture = block.first_picture + i;
       std::vector<at::Tensor> styles = task_.generator.layout().unflatten(task_.inputs.base.narrow(0, picture, 1));
       for (at::Tensor& style : styles) style = style[0];
-      const exact::Painter painter(network_, canvas_, styles, noise_of(network_, task_.options, picture));
-      for (const LayerRows& part : parts) {
-        for (std::int64_t done = 0; done < part.count;) {
-          task_.run.check();
-          std::int64_t k = 0;
-          at::Tensor f;
-          with_smaller_batches([&] {
-            k = std::min(std::max<std::int64_t>(1, batch_ / 2), part.count - done);
-            f = embed(painter, picture, part.layer, block.first_row + part.first + done, k);
-          });
-          sums.add(part.first + done, f.narrow(0, 0, k).unsqueeze(1), f.narrow(0, k, k).unsqueeze(1));
-          check_finite(sums, block, part.first + done, k);
-          meter.step(2 * k);
-          done += k;
-        }
-      }
+      const exact::Painter painter(network_, canvas_, styles, noise_of(network_, task_.options, picture), settings_);
+      const auto work = [&](const Chunk& chunk) { sweep_chunk(painter, block, picture, chunk, sums); };
+      run_chunks(chunks_of(parts), work, meter);
     }
   }
 
  private:
+  std::vector<Chunk> chunks_of(const std::vector<LayerRows>& parts) const {
+    std::vector<Chunk> chunks;
+    for (const LayerRows& part : parts) {
+      for (std::int64_t done = 0; done < part.count; done += chunks.back().k) {
+        chunks.push_back({part.layer, part.first + done, std::min(batch_ / 2, part.count - done)});
+      }
+    }
+    return chunks;
+  }
+
+  template <typename Work>
+  void run_chunks(const std::vector<Chunk>& chunks, const Work& work, ProgressMeter& meter) {
+    if (!cpu_) {
+      for (const Chunk& chunk : chunks) {
+        task_.run.check();
+        work(chunk);
+        meter.step(2 * chunk.k);
+      }
+      return;
+    }
+    std::atomic<std::size_t> next{0};
+    std::atomic<std::int64_t> painted{0};
+    std::atomic<bool> failed{false};
+    std::int64_t reported = 0;
+    const std::thread::id caller = std::this_thread::get_id();
+    at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) {
+      const c10::InferenceMode guard;
+      const UseMemoryPool reuse(pool_);
+      for (std::size_t i = next++; i < chunks.size() && !failed; i = next++) {
+        try {
+          task_.run.check();
+          work(chunks[i]);
+          painted += 2 * chunks[i].k;
+          if (std::this_thread::get_id() != caller) continue;
+          const std::int64_t now = painted;  // progress is told on the calling thread only
+          meter.step(now - reported);
+          reported = now;
+        } catch (...) {
+          failed = true;
+          throw;
+        }
+      }
+    });
+    meter.step(painted - reported);
+  }
+
+  void sweep_chunk(const exact::Painter& painter, const SweepBlock& block, std::int64_t picture, const Chunk& chunk,
+                   RelevanceSums& sums) {
+    at::Tensor f;
+    try {
+      f = embed(painter, picture, chunk.layer, block.first_row + chunk.first, chunk.k);
+    } catch (...) {
+      halve_or_rethrow(2 * chunk.k, 2);
+    }
+    if (!f.defined()) {
+      pool_.trim();
+      const std::int64_t half = chunk.k / 2;
+      sweep_chunk(painter, block, picture, {chunk.layer, chunk.first, half}, sums);
+      sweep_chunk(painter, block, picture, {chunk.layer, chunk.first + half, chunk.k - half}, sums);
+      return;
+    }
+    sums.add(chunk.first, f.narrow(0, 0, chunk.k).unsqueeze(1), f.narrow(0, chunk.k, chunk.k).unsqueeze(1));
+    check_finite(sums, block, chunk.first, chunk.k);
+  }
+
   // Embeddings [2 k, dim] of rows first … first + k − 1 of the sweep, which are of one layer: plus first.
   at::Tensor embed(const exact::Painter& painter, std::int64_t picture, std::size_t layer, std::int64_t first,
                    std::int64_t k) {
@@ -113,19 +190,35 @@ class ExactEngine : public SweepEngine {
     const std::size_t conv = layer < 2 ? 0 : layer - to_rgb;
     const at::Tensor painted = place.to_rgb ? painter.paint_to_rgb(to_rgb, channels, plus, minus)
                                             : painter.paint_conv(conv, channels, plus, minus);
-    return task_.clip.encode_image(task_.clip.preprocess(painted, task_.options.preprocess));
+    return clip_->encode_image(clip_->preprocess(painted, task_.options.preprocess));
+  }
+
+  // CLIP in the sweep's type: the one given, or a copy.
+  static std::shared_ptr<Clip> clip_for(const SweepTask& task) {
+    const Precision precision = task.options.precision;
+    const std::string wanted = precision == Precision::TF32 ? "float32" : precision_name(precision);
+    if (task.clip.dtype() == wanted) return {std::shared_ptr<Clip>(), &task.clip};
+    return task.clip.converted(wanted);
   }
 
   exact::Network network_;
+  std::shared_ptr<Clip> clip_;
+  bool cpu_;
   exact::Canvas canvas_;
+  exact::PainterSettings settings_;
+  MemoryPool pool_;
 };
 
 }  // namespace
 
 std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task) {
   const c10::InferenceMode guard;
-  const bool plain = c10::Device(task.generator.device()).is_cpu() && task.generator.dtype() == "float32";
-  std::optional<exact::Network> network = plain ? exact::read_network(task.generator) : std::nullopt;
+  const bool cpu = c10::Device(task.generator.device()).is_cpu();
+  if (cpu && task.options.precision == Precision::TF32) {
+    throw Error(ErrorCode::Argument, "The precision tf32 is NVIDIA's, and the models are on " + task.generator.device() + ".",
+                "Use float32, or bfloat16 where the processor has it.");
+  }
+  std::optional<exact::Network> network = exact::read_network(task.generator);
   if (!network) return make_reference_engine(task);
   return std::make_unique<ExactEngine>(task, std::move(*network));
 }

@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "relevance/engines.h"
+#include "relevance/precision.h"
 
 namespace styleclip {
 namespace {
@@ -66,6 +67,7 @@ class ReferenceEngine : public SweepEngine {
 
   void run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter) override {
     const c10::NoGradGuard no_grad;
+    const PrecisionGuard precision(Precision::Float32);  // where the models are in float32, so is the arithmetic
     std::int64_t k = 0;
     for (std::int64_t first = 0; first < block.rows; first += k) {
       // A batch of 1 renders the two signs one by one.
@@ -75,11 +77,15 @@ class ReferenceEngine : public SweepEngine {
       for (std::int64_t m0 = 0; m0 < block.pictures; m0 += pictures_a_part) {
         const std::int64_t m = std::min(pictures_a_part, block.pictures - m0);
         const std::int64_t picture = block.first_picture + m0;
+        const at::Tensor codes = perturbed_codes(task_.inputs, block.first_row + first, k, picture, m);
         at::Tensor f;
-        with_smaller_batches([&] {
-          const at::Tensor codes = perturbed_codes(task_.inputs, block.first_row + first, k, picture, m);
-          f = embed(task_.generator, task_.clip, codes, picture, batch_, task_.options, task_.run);
-        });
+        while (!f.defined()) {
+          try {
+            f = embed(task_.generator, task_.clip, codes, picture, batch_, task_.options, task_.run);
+          } catch (...) {
+            halve_or_rethrow(batch_, 1);
+          }
+        }
         sums.add(first, f[0], f[1]);
         meter.step(2 * k * m);
       }

@@ -43,8 +43,4 @@ at::Tensor Canvas::spread(std::size_t index, const at::Tensor& planes) const {
   return at::matmul(at::matmul(m, planes), m.t());
 }
 
-void Canvas::add(at::Tensor& canvas, std::size_t index, const at::Tensor& rgb) const {
-  canvas += spread(index, rgb.flatten(0, 1)).view_as(canvas);
-}
-
 }  // namespace styleclip::exact

@@ -19,9 +19,9 @@ class Canvas {
   Canvas(const Network& network, std::int64_t size);
 
   std::int64_t size() const { return size_; }
-  /// canvas [n, 3, size, size] += M_r rgb M_rᵀ, rgb [n, 3, r, r] of the `index`-th toRGB layer.
-  void add(at::Tensor& canvas, std::size_t index, const at::Tensor& rgb) const;
-  /// The same for one plane each: planes [n, r, r] -> [n, size, size].
+  /// M_r of the `index`-th toRGB layer, [size, r] float32; undefined for the identity.
+  const at::Tensor& matrix(std::size_t index) const { return matrices_[index]; }
+  /// M_r plane M_rᵀ: planes [n, r, r] of the `index`-th toRGB layer -> [n, size, size].
   at::Tensor spread(std::size_t index, const at::Tensor& planes) const;
 
  private:

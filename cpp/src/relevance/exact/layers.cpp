@@ -1,110 +1,141 @@
-// The readable layers; see layers.h for the formulas.
+// See layers.h. A perturbed layer's formulas (architecture notes, "The relevance sweep, the fast exact way"):
+//   u' = u + (s'_c − s_c) conv(W[:, c], x_c)        σ'² = σ² + (s'_c² − s_c²) Σ_taps W[o, c]²
+//   y = clamp(leaky_relu(√2 (u' / σ' + noise + bias)))
 #include "relevance/exact/layers.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/conv_transpose2d.h>
-#include <ATen/ops/leaky_relu.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/rsqrt.h>
+#include <ATen/ops/stack.h>
 
 #include <numbers>
+
+#include "relevance/exact/up_layer_cpu.h"
+#include "styleclip/ops.h"
 
 namespace styleclip::exact {
 namespace {
 
-// The layer's linear part: [n, inputs, h, w] -> [n, outputs, r, r], `groups` as in conv2d.
-at::Tensor convolve(const Conv& conv, const at::Tensor& x, const at::Tensor& weight, std::int64_t groups) {
-  if (!conv.up) return at::conv2d(x, weight, {}, 1, 1, 1, groups);
-  const std::int64_t outputs = weight.size(0) / groups;
-  // conv_transpose2d wants [groups * inputs, outputs, 3, 3].
-  const at::Tensor turned =
-      weight.view({groups, outputs, weight.size(1), 3, 3}).transpose(1, 2).reshape({-1, outputs, 3, 3});
-  const at::Tensor y = at::conv_transpose2d(x, turned, {}, 2, 0, 0, groups);
-  const std::int64_t planes = y.size(1);
-  return at::conv2d(y, at::outer(conv.filter, conv.filter).expand({planes, 1, 4, 4}), {}, 1, 1, 1, planes);
+// What follows a layer's linear part.
+void finish(const FoldedConv& folded, at::Tensor& y, Painting& painting, bool keep) {
+  if (painting.rgb == nullptr) return activate(y, folded.bias, folded.noise, folded.limit);
+  activate_to_canvas(y, folded.bias, folded.noise, folded.limit, painting.rgb->weight, painting.rgb->bias,
+                     painting.rgb->limit, painting.canvas->matrix(painting.index), painting.target, keep);
 }
 
-at::Tensor activate(const FoldedConv& folded, at::Tensor y) {
-  if (folded.noise.defined()) y = y + folded.noise;
-  y = at::leaky_relu(y, 0.2);
-  return folded.clamp ? y.clamp(-*folded.clamp, *folded.clamp) : y;
+at::Tensor empty_pictures(std::int64_t n, std::int64_t channels, std::int64_t side, const at::Tensor& like) {
+  return at::empty({n, channels, side, side}, like.options(), at::MemoryFormat::ChannelsLast);
+}
+
+// [K, r + 2, r + 2]: what the nine taps of a perturbed channel slide over. Where the size stays, the channel's plane with
+// a border; on an up layer, the plane with zeros between its pixels, filtered: then the taps run backwards.
+at::Tensor sliding_planes(const Conv& conv, const at::Tensor& planes) {
+  if (!conv.up) return at::constant_pad_nd(planes, {1, 1, 1, 1}, 0).contiguous();
+  // Zero insertion and the filter in one: a transposed convolution with the filter turned back. Position p of the result
+  // is Σ_k f[k] z[p + k - 1] for p from -2 to 2 h - 1.
+  const at::Tensor turned = at::outer(conv.filter, conv.filter).flip({0, 1}).view({1, 1, 4, 4});
+  return at::conv_transpose2d(planes.unsqueeze(1), turned, {}, 2).squeeze(1).contiguous();
+}
+
+// [1, inputs, h, w] -> [1, outputs, r, r], as the layer defines it.
+at::Tensor convolve(const Conv& conv, const at::Tensor& x) {
+  if (!conv.up) return at::conv2d(x, conv.weight, {}, 1, 1);
+  const at::Tensor t = at::conv_transpose2d(x, conv.weight.transpose(0, 1), {}, 2);
+  return at::conv2d(t, at::outer(conv.filter, conv.filter).expand({conv.outputs, 1, 4, 4}), {}, 1, 1, 1, conv.outputs);
 }
 
 }  // namespace
 
-FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, std::optional<double> clamp) {
+Painting Painting::narrow(std::int64_t first, std::int64_t n) const {
+  Painting part = *this;
+  part.target = target.narrow(0, first, n);
+  return part;
+}
+
+FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, double limit,
+                at::ScalarType type) {
   const at::Tensor gain = at::rsqrt(at::matmul(conv.power, style.square()) + conv.epsilon) * std::numbers::sqrt2;
+  const at::Tensor weight = conv.weight * style.view({1, -1, 1, 1}) * gain.view({-1, 1, 1, 1});
   FoldedConv folded;
   folded.conv = &conv;
-  folded.weight = conv.weight * style.view({1, -1, 1, 1}) * gain.view({-1, 1, 1, 1});
   folded.bias = conv.bias * std::numbers::sqrt2;
   if (noise.defined()) folded.noise = noise * std::numbers::sqrt2;
-  folded.clamp = clamp;
-  if (conv.up) {
-    folded.taps = folded.weight.permute({1, 2, 3, 0}).reshape({conv.inputs, 9 * conv.outputs});
+  folded.limit = limit;
+  if (!conv.up) {
+    folded.weight = weight.to(type).contiguous(at::MemoryFormat::ChannelsLast);
+  } else if (weight.is_cpu()) {
+    folded.weight = up_layer_weight(weight, type);
   } else {
-    folded.weight = folded.weight.contiguous(at::MemoryFormat::ChannelsLast);
+    folded.weight = weight.transpose(0, 1).to(type).contiguous(at::MemoryFormat::ChannelsLast);
   }
   return folded;
 }
 
-FoldedRgb fold(const ToRgb& to_rgb, const at::Tensor& style, std::optional<double> clamp) {
-  return {(to_rgb.weight * style).contiguous(), to_rgb.bias, clamp};
+FoldedRgb fold(const ToRgb& to_rgb, const at::Tensor& style, double limit) {
+  return {(to_rgb.weight * style).contiguous(), to_rgb.bias, limit};
 }
 
 at::Tensor mix(const FoldedRgb& rgb, const at::Tensor& x) {
-  const at::Tensor y = at::matmul(x.permute({0, 2, 3, 1}), rgb.weight.t()).permute({0, 3, 1, 2});
-  const at::Tensor sum = y + rgb.bias.view({1, 3, 1, 1});
-  return rgb.clamp ? sum.clamp(-*rgb.clamp, *rgb.clamp) : sum;
+  const at::Tensor y = at::matmul(x.permute({0, 2, 3, 1}).to(at::kFloat), rgb.weight.t()).permute({0, 3, 1, 2});
+  return (y + rgb.bias.view({1, 3, 1, 1})).clamp(-rgb.limit, rgb.limit);
 }
 
-Activated run_layer_reference(const FoldedConv& folded, const at::Tensor& x, const FoldedRgb* rgb) {
-  at::Tensor y = convolve(*folded.conv, x, folded.weight, 1) + folded.bias.view({1, -1, 1, 1});
-  y = activate(folded, y).contiguous(at::MemoryFormat::ChannelsLast);
-  return {y, rgb == nullptr ? at::Tensor() : mix(*rgb, y)};
-}
-
-Activated run_layer(const FoldedConv& folded, const at::Tensor& x, const FoldedRgb* rgb, bool keep) {
-  return x.is_cpu() ? run_layer_cpu(folded, x, rgb, keep) : run_layer_reference(folded, x, rgb);
+at::Tensor run_layer(const FoldedConv& folded, const at::Tensor& x, Painting& painting, bool keep) {
+  const Conv& conv = *folded.conv;
+  if (!conv.up) {
+    at::Tensor y = at::conv2d(x, folded.weight, {}, 1, 1).contiguous(at::MemoryFormat::ChannelsLast);
+    finish(folded, y, painting, keep);
+    return y;
+  }
+  at::Tensor y = empty_pictures(x.size(0), conv.outputs, conv.resolution, x);
+  if (x.is_cpu()) {
+    up_layer_cpu(folded, x, y);
+  } else {
+    const at::Tensor t = at::conv_transpose2d(x, folded.weight, {}, 2).contiguous(at::MemoryFormat::ChannelsLast);
+    filter_activate(t, conv.filter, folded.bias, folded.noise, folded.limit, y);
+  }
+  if (painting.rgb != nullptr) {
+    add_to_canvas(y, painting.rgb->weight, painting.rgb->bias, painting.rgb->limit,
+                  painting.canvas->matrix(painting.index), painting.target);
+  }
+  return y;
 }
 
 LayerBase layer_base(const Conv& conv, const at::Tensor& input, const at::Tensor& style) {
   LayerBase base;
-  base.input = input;
+  base.input = input.to(at::kFloat);
   base.style = style;
-  base.linear = convolve(conv, (input * style.view({-1, 1, 1})).unsqueeze(0), conv.weight, 1)[0];
+  const at::Tensor u = convolve(conv, (base.input * style.view({-1, 1, 1})).unsqueeze(0))[0];
+  base.linear = u.flatten(1).t().contiguous();
   base.variance = at::matmul(conv.power, style.square()) + conv.epsilon;
   return base;
 }
 
-Activated perturbed_layer(const FoldedConv& folded, const LayerBase& base, const at::Tensor& channels,
-                          const at::Tensor& plus, const at::Tensor& minus, const FoldedRgb* rgb) {
-  const auto run = base.input.is_cpu() ? &perturbed_layer_cpu : &perturbed_layer_reference;
-  return run(folded, base, channels, plus, minus, rgb);
-}
-
-Activated perturbed_layer_reference(const FoldedConv& folded, const LayerBase& base, const at::Tensor& channels,
-                                    const at::Tensor& plus, const at::Tensor& minus, const FoldedRgb* rgb) {
+at::Tensor perturbed_layer(const FoldedConv& folded, const LayerBase& base, const at::Tensor& channels,
+                           const at::Tensor& plus, const at::Tensor& minus, Painting& painting) {
   const Conv& conv = *folded.conv;
-  const std::int64_t k = channels.numel();
-  const at::Tensor planes = base.input.index_select(0, channels).unsqueeze(0);  // [1, K, h, w]
-  const at::Tensor weight = conv.weight.index_select(1, channels).transpose(0, 1).reshape({-1, 1, 3, 3});
-  const at::Tensor change = convolve(conv, planes, weight, k)[0].view({k, conv.outputs, conv.resolution, -1});
-  const at::Tensor power = conv.power.index_select(1, channels).t();  // [K, outputs]
+  const at::Tensor planes = sliding_planes(conv, base.input.index_select(0, channels));
+  at::Tensor weight = conv.weight.index_select(1, channels);  // [outputs, K, 3, 3]
+  if (conv.up) weight = weight.flip({2, 3});
+  const at::Tensor taps = weight.permute({1, 2, 3, 0}).contiguous().view({-1, 9, conv.outputs});
+  const at::Tensor power = conv.power.index_select(1, channels).t().contiguous();  // [K, outputs]
   const at::Tensor style = base.style.index_select(0, channels);
-  std::vector<at::Tensor> signs;
-  for (const at::Tensor& value : {plus, minus}) {
-    const at::Tensor u = base.linear + (value - style).view({-1, 1, 1, 1}) * change;
-    const at::Tensor variance = base.variance + (value.square() - style.square()).unsqueeze(1) * power;
-    const at::Tensor gain = at::rsqrt(variance.clamp_min(conv.epsilon)) * std::numbers::sqrt2;
-    signs.push_back(u * gain.unsqueeze(2).unsqueeze(3));
+  const at::Tensor values = at::stack({plus, minus});  // [2, K]
+  const at::Tensor variance = base.variance + (values.square() - style.square()).unsqueeze(2) * power;
+  const at::Tensor gains =  // [2, K, outputs]
+      (at::rsqrt(variance.clamp_min(conv.epsilon)) * std::numbers::sqrt2).contiguous();
+  at::Tensor y = empty_pictures(2 * channels.numel(), conv.outputs, conv.resolution, folded.weight);
+  perturb_channels(planes, taps, base.linear, (values - style).contiguous(), gains, folded.bias, folded.noise, folded.limit, y);
+  if (painting.rgb != nullptr) {
+    add_to_canvas(y, painting.rgb->weight, painting.rgb->bias, painting.rgb->limit,
+                  painting.canvas->matrix(painting.index), painting.target);
   }
-  at::Tensor y = at::cat(signs) + folded.bias.view({1, -1, 1, 1});
-  y = activate(folded, y).contiguous(at::MemoryFormat::ChannelsLast);
-  return {y, rgb == nullptr ? at::Tensor() : mix(*rgb, y)};
+  return y;
 }
 
 }  // namespace styleclip::exact

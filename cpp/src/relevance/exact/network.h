@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -47,6 +48,8 @@ struct Network {
   std::vector<ToRgb> to_rgbs;
   std::optional<double> clamp;  // of activations and of each toRGB
   std::int64_t image_size = 0;
+  /// The clamp; infinity for none.
+  double limit() const { return clamp.value_or(std::numeric_limits<double>::infinity()); }
 };
 
 /// Float32 copies on the generator's device. nullopt where the generator is not StyleGAN2 under these names (a foreign

@@ -6,6 +6,10 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 namespace styleclip::exact {
 namespace {
 
@@ -15,44 +19,91 @@ std::size_t to_rgb_after(std::size_t conv) { return (conv + 1) / 2; }
 }  // namespace
 
 Painter::Painter(const Network& network, const Canvas& canvas, const std::vector<at::Tensor>& styles,
-                 const std::vector<at::Tensor>& noise)
-    : network_(network), canvas_(canvas) {
+                 const std::vector<at::Tensor>& noise, const PainterSettings& settings)
+    : network_(network), canvas_(canvas), settings_(settings) {
   for (const ToRgb& layer : network.to_rgbs) {
     rgb_styles_.push_back(styles[static_cast<std::size_t>(layer.layer)]);
-    folded_rgb_.push_back(fold(layer, rgb_styles_.back(), network.clamp));
+    folded_rgb_.push_back(fold(layer, rgb_styles_.back(), network.limit()));
   }
+  // The base runs in float32; its linear parts are what every perturbed layer starts from.
   at::Tensor x = network.input.unsqueeze(0).contiguous(at::MemoryFormat::ChannelsLast);
   at::Tensor total = at::zeros({1, 3, canvas.size(), canvas.size()}, network.input.options());
   for (std::size_t i = 0; i < network.convs.size(); ++i) {
     const Conv& conv = network.convs[i];
     const at::Tensor& style = styles[static_cast<std::size_t>(conv.layer)];
-    folded_.push_back(fold(conv, style, noise[i], network.clamp));
+    folded_.push_back(fold(conv, style, noise[i], network.limit(), settings.type));
     bases_.push_back(layer_base(conv, x[0], style));
-    const Activated made = run_layer(folded_.back(), x, rgb_after(i));
-    x = made.y;
-    if (!made.rgb.defined()) continue;
-    rgb_inputs_.push_back(x[0]);
     total = total.clone();
-    canvas.add(total, i / 2, made.rgb);
+    Painting to = painting(i, total);
+    const bool single = settings.type == at::kFloat;
+    x = run_layer(single ? folded_.back() : fold(conv, style, noise[i], network.limit(), at::kFloat), x, to);
+    if (to.rgb == nullptr) continue;
+    rgb_inputs_.push_back(x[0]);
     totals_.push_back(total[0]);
   }
 }
 
 // toRGB comes after the first convolution, and after the second one of each later block.
-const FoldedRgb* Painter::rgb_after(std::size_t conv) const { return conv % 2 == 0 ? &folded_rgb_[conv / 2] : nullptr; }
+Painting Painter::painting(std::size_t conv, const at::Tensor& target) const {
+  if (conv % 2 != 0) return {nullptr, &canvas_, 0, target};
+  return {&folded_rgb_[conv / 2], &canvas_, conv / 2, target};
+}
+
+// Pictures whose output of a layer fits what is kept together; even, for both signs.
+std::int64_t Painter::together(std::size_t conv) const {
+  if (settings_.together_bytes <= 0) return std::numeric_limits<std::int64_t>::max();
+  const Conv& layer = network_.convs[conv];
+  const auto element = static_cast<std::int64_t>(c10::elementSize(settings_.type));
+  const std::int64_t bytes = layer.outputs * layer.resolution * layer.resolution * element;
+  return std::max<std::int64_t>(2, settings_.together_bytes / bytes / 2 * 2);
+}
+
+void Painter::run_from(std::size_t conv, const at::Tensor& x, const at::Tensor& target) const {
+  at::Tensor now = x;
+  for (std::size_t i = conv; i < folded_.size(); ++i) {
+    const std::int64_t n = now.size(0), most = together(i);
+    if (n > most) {
+      for (std::int64_t first = 0; first < n; first += most) {
+        const std::int64_t part = std::min(most, n - first);
+        run_from(i, now.narrow(0, first, part), target.narrow(0, first, part));
+      }
+      return;
+    }
+    Painting to = painting(i, target);
+    now = run_layer(folded_[i], now, to, i + 1 < folded_.size());
+  }
+}
+
+void Painter::perturb_from(std::size_t conv, const at::Tensor& channels, const at::Tensor& plus,
+                           const at::Tensor& minus, at::Tensor& target) const {
+  Painting to = painting(conv, target);
+  const at::Tensor y = perturbed_layer(folded_[conv], bases_[conv], channels, plus, minus, to);
+  run_from(conv + 1, y, target);
+}
 
 at::Tensor Painter::paint_conv(std::size_t conv, const at::Tensor& channels, const at::Tensor& plus,
                                const at::Tensor& minus) const {
   const std::size_t first = to_rgb_after(conv);
-  const std::int64_t n = 2 * channels.numel();
-  at::Tensor canvas = first == 0 ? at::zeros({n, 3, canvas_.size(), canvas_.size()}, network_.input.options())
-                                 : totals_[first - 1].expand({n, -1, -1, -1}).clone();
-  Activated now = perturbed_layer(folded_[conv], bases_[conv], channels, plus, minus, rgb_after(conv));
-  for (std::size_t i = conv;; ++i) {
-    if (now.rgb.defined()) canvas_.add(canvas, i / 2, now.rgb);
-    if (i + 1 == folded_.size()) return canvas;
-    now = run_layer(folded_[i + 1], now.y, rgb_after(i + 1), i + 2 < folded_.size());
+  const std::int64_t k = channels.numel();
+  const auto start = [&](std::int64_t n) {
+    return first == 0 ? at::zeros({n, 3, canvas_.size(), canvas_.size()}, network_.input.options())
+                      : totals_[first - 1].expand({n, -1, -1, -1}).clone();
+  };
+  const std::int64_t most = together(conv) / 2;
+  if (k <= most) {
+    at::Tensor canvas = start(2 * k);
+    perturb_from(conv, channels, plus, minus, canvas);
+    return canvas;
   }
+  // A part's pictures are its channels' plus, then their minus: they go to two places of the whole.
+  at::Tensor canvas = at::zeros({2, k, 3, canvas_.size(), canvas_.size()}, network_.input.options());
+  for (std::int64_t done = 0; done < k; done += most) {
+    const std::int64_t n = std::min(most, k - done);
+    at::Tensor part = start(2 * n);
+    perturb_from(conv, channels.narrow(0, done, n), plus.narrow(0, done, n), minus.narrow(0, done, n), part);
+    canvas.narrow(1, done, n).copy_(part.view({2, n, 3, canvas_.size(), canvas_.size()}));
+  }
+  return canvas.flatten(0, 1);
 }
 
 at::Tensor Painter::paint_to_rgb(std::size_t index, const at::Tensor& channels, const at::Tensor& plus,
@@ -60,20 +111,19 @@ at::Tensor Painter::paint_to_rgb(std::size_t index, const at::Tensor& channels, 
   const at::Tensor planes = rgb_inputs_[index].index_select(0, channels);                   // [K, r, r]
   const at::Tensor colours = network_.to_rgbs[index].weight.index_select(1, channels).t();  // [K, 3]
   const at::Tensor style = rgb_styles_[index].index_select(0, channels);                    // [K]
+  const double limit = network_.limit();
   std::vector<at::Tensor> signs;
   // Without a clamp the picture changes by a multiple of one plane; only the plane has to go through the resampling.
-  const at::Tensor spread = network_.clamp ? planes : canvas_.spread(index, planes);
-  const FoldedRgb unclamped{folded_rgb_[index].weight, folded_rgb_[index].bias, std::nullopt};
-  const at::Tensor raw = network_.clamp ? mix(unclamped, rgb_inputs_[index].unsqueeze(0)) : at::Tensor();
+  const bool clamped = std::isfinite(limit);
+  const at::Tensor spread = clamped ? planes : canvas_.spread(index, planes);
+  const FoldedRgb unclamped{folded_rgb_[index].weight, folded_rgb_[index].bias};
+  const at::Tensor raw = clamped ? mix(unclamped, rgb_inputs_[index].unsqueeze(0)) : at::Tensor();
   for (const at::Tensor& value : {plus, minus}) {
     const at::Tensor step = colours * (value - style).unsqueeze(1);
     at::Tensor change = step.unsqueeze(2).unsqueeze(3) * spread.unsqueeze(1);
-    if (network_.clamp) {
-      const double limit = *network_.clamp;
+    if (clamped) {
       change = (raw + change).clamp(-limit, limit) - raw.clamp(-limit, limit);
-      at::Tensor canvas = at::zeros({change.size(0), 3, canvas_.size(), canvas_.size()}, change.options());
-      canvas_.add(canvas, index, change);
-      change = canvas;
+      change = canvas_.spread(index, change.flatten(0, 1)).view({-1, 3, canvas_.size(), canvas_.size()});
     }
     signs.push_back(base() + change);
   }

@@ -13,33 +13,47 @@
 
 namespace styleclip::exact {
 
+/// How a painter works; the same for all pictures of a sweep.
+struct PainterSettings {
+  at::ScalarType type = at::kFloat;  // of the activations
+  /// Pictures go through a layer together as long as their activations stay below this, so that they are still in a
+  /// processor's cache when the next layer wants them. 0: all at once, for devices that want large batches.
+  std::int64_t together_bytes = 0;
+};
+
 class Painter {
  public:
-  /// `styles`: one [channels_l] a layer of the layout, of one picture; `noise`: one map a convolution, strength multiplied
-  /// in, undefined for none.
+  /// The base pass. styles [channels] a layer of the StyleLayout; noise a map a convolution, strength included, or
+  /// undefined. `network` and `canvas` must live as long.
   Painter(const Network& network, const Canvas& canvas, const std::vector<at::Tensor>& styles,
-          const std::vector<at::Tensor>& noise);
+          const std::vector<at::Tensor>& noise, const PainterSettings& settings);
 
-  /// The picture itself: [3, size, size].
+  /// The unchanged picture's canvas, [3, size, size].
   const at::Tensor& base() const { return totals_.back(); }
-
-  /// With channels of convolution `conv` set to plus and to minus: [2 K, 3, size, size], plus first.
+  /// [2 K, 3, size, size] float32, plus first: K channels of the conv-th convolution, each with both values. channels [K]
+  /// int64, plus and minus [K]. Several threads may paint at once.
   at::Tensor paint_conv(std::size_t conv, const at::Tensor& channels, const at::Tensor& plus,
                         const at::Tensor& minus) const;
-  /// The same for channels of a toRGB layer.
-  at::Tensor paint_to_rgb(std::size_t to_rgb, const at::Tensor& channels, const at::Tensor& plus,
+  /// The same for the index-th toRGB layer: a rank-1 change of its colours, no later layer runs.
+  at::Tensor paint_to_rgb(std::size_t index, const at::Tensor& channels, const at::Tensor& plus,
                           const at::Tensor& minus) const;
 
  private:
-  const FoldedRgb* rgb_after(std::size_t conv) const;
+  Painting painting(std::size_t conv, const at::Tensor& target) const;
+  std::int64_t together(std::size_t conv) const;
+  void run_from(std::size_t conv, const at::Tensor& x, const at::Tensor& target) const;
+  void perturb_from(std::size_t conv, const at::Tensor& channels, const at::Tensor& plus, const at::Tensor& minus,
+                    at::Tensor& target) const;
 
   const Network& network_;
   const Canvas& canvas_;
+  PainterSettings settings_;
   std::vector<FoldedConv> folded_;
-  std::vector<LayerBase> bases_;
   std::vector<FoldedRgb> folded_rgb_;
-  std::vector<at::Tensor> rgb_styles_, rgb_inputs_;  // [inputs]; [inputs, r, r]
-  std::vector<at::Tensor> totals_;                   // [3, size, size] after each toRGB layer
+  std::vector<LayerBase> bases_;
+  std::vector<at::Tensor> rgb_inputs_;  // [inputs, r, r] of each toRGB layer
+  std::vector<at::Tensor> rgb_styles_;  // [inputs]
+  std::vector<at::Tensor> totals_;      // the base canvas after each toRGB layer, [3, size, size]
 };
 
 }  // namespace styleclip::exact

@@ -1,0 +1,18 @@
+// An up layer on a CPU: the transposed convolution as one matrix product a strip of rows, and one pass that sums the nine
+// taps, filters, adds noise and bias and activates, while the products are in the cache. Stock operators make four passes
+// over memory of it and reach 16 to 41 % of the product's rate.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace styleclip::exact {
+
+struct FoldedConv;
+
+/// weight [outputs, inputs, 3, 3] -> [inputs, 9 outputs] in `type`: the right side of the product.
+at::Tensor up_layer_weight(const at::Tensor& weight, at::ScalarType type);
+
+/// x [n, inputs, h, h] channels last, of the weight's type -> y [n, outputs, 2 h, 2 h] channels last, written, activated.
+void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y);
+
+}  // namespace styleclip::exact

@@ -1,0 +1,46 @@
+// Memory that libtorch's CPU tensors are made of again and again. A convolution's output of some megabytes comes fresh
+// from the system each time it is made, and the page faults of writing to it first cost as much as the convolution; in a
+// loop of equal batches the same blocks serve every round.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace styleclip {
+
+/// Blocks given back by tensors, kept for the next ones. Blocks that are still in use when the pool goes are freed by
+/// their tensors. Any thread may use it.
+class MemoryPool {
+ public:
+  /// Keeps at most `most_bytes` that nobody uses; what comes back beyond that is freed.
+  explicit MemoryPool(std::int64_t most_bytes);
+  ~MemoryPool();
+  MemoryPool(const MemoryPool&) = delete;
+  MemoryPool& operator=(const MemoryPool&) = delete;
+
+  /// Frees what nobody uses.
+  void trim();
+  std::int64_t kept_bytes() const;
+
+  struct State;
+
+ private:
+  friend class UseMemoryPool;
+  std::shared_ptr<State> state_;
+};
+
+/// While one lives, large CPU tensors made on this thread take their memory from the pool. Installs itself in libtorch
+/// the first time, for good; threads without one are served as before.
+class UseMemoryPool {
+ public:
+  explicit UseMemoryPool(const MemoryPool& pool);
+  ~UseMemoryPool();
+  UseMemoryPool(const UseMemoryPool&) = delete;
+  UseMemoryPool& operator=(const UseMemoryPool&) = delete;
+
+ private:
+  std::shared_ptr<MemoryPool::State> before_;
+};
+
+}  // namespace styleclip
