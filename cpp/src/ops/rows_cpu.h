@@ -10,30 +10,19 @@
 #include <cstdint>
 #include <type_traits>
 
-// One body, three machines: AVX-512, AVX2 with FMA, and plain x86-64 (SSE2). Elsewhere the compiler's own target.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define STYLECLIP_CLONED __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define STYLECLIP_CLONED
-#endif
+#include "ops/numbers_cpu.h"
+
+#define STYLECLIP_CLONED STYLECLIP_VECTORISED
 
 namespace styleclip::rows {
 
-/// clamp(leaky_relu(x, 0.2), ±limit). NaN stays NaN: std::max and std::min return their first argument then.
-inline float activated(float x, float limit) {
-  const float y = std::max(x, 0.2F * x);
-  return std::min(std::max(y, -limit), limit);
-}
+using styleclip::activated;
 
-template <typename T>
-void widen(const T* __restrict from, std::int64_t count, float* __restrict to) {
-  for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(from[i]);
-}
-
-template <typename T>
-void narrow(const float* __restrict from, std::int64_t count, T* __restrict to) {
-  for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(from[i]);
-}
+/// to [count] = from [count], to float32 and from it to the nearest (rows_cpu.cpp). One overload a number type.
+void widen(const c10::Half* from, std::int64_t count, float* to);
+void widen(const c10::BFloat16* from, std::int64_t count, float* to);
+void narrow(const float* from, std::int64_t count, c10::Half* to);
+void narrow(const float* from, std::int64_t count, c10::BFloat16* to);
 
 /// Calls body.template operator()<T>() with the C++ type of y.
 template <typename Body>
