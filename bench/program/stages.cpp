@@ -1,7 +1,10 @@
-// Where an exact sweep's time goes. Its parts are called directly, on a folded picture's own activations and at the batch
-// that the sweep would use; a part's share of the sweep is its seconds a picture times the pictures that go through it.
-// Each stands beside its arithmetic floor: the larger of its operations at the rate of a large matrix product, and of the
-// bytes that it must read and write at the rate of a large copy, both measured in this run.
+// Where an exact sweep's time goes. Its parts are called directly, on a folded picture's own activations, as the sweep calls
+// them: on a CPU every thread runs pictures of its own through a layer, as many together as the painter would, from reused
+// memory; on another device the whole batch goes at once. A part's share of the sweep is its seconds a picture times the
+// pictures that go through it. Each stands beside its arithmetic floor: the larger of its operations at the rate of a
+// large matrix product, and of the bytes that it must read and write at the rate of a large copy, both measured in this
+// run.
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/conv2d.h>
@@ -10,17 +13,18 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "contenders.h"
 #include "floors.h"
 #include "questions.h"
-#include "relevance/batching.h"
 #include "relevance/exact/canvas.h"
 #include "relevance/exact/layers.h"
 #include "relevance/exact/network.h"
 #include "relevance/exact/painter.h"
+#include "relevance/precision.h"
+#include "runtime/reused_memory.h"
 #include "styleclip/error.h"
-#include "styleclip/ops.h"
 #include "timing.h"
 
 namespace styleclip::bench {
@@ -28,14 +32,20 @@ namespace {
 
 using nlohmann::ordered_json;
 
+constexpr std::int64_t kPool = std::int64_t{1} << 30;
+constexpr double kLeastSeconds = 0.01;  // of a timed call: work is repeated until it takes that long
+
 struct Stage {
-  std::string name, kind;   // kind: "base", "perturbed", "sameSize", "transposed", "canvas", "clip", "sums"
-  double seconds = 0;       // of one call
-  double pictures = 0;      // of one call
+  std::string name;
+  // "base", "perturbed", "sameSize" and "transposed" (a layer with all that follows it), "convolution" (a part of
+  // sameSize), "clip", "sums"
+  std::string kind;
+  double seconds = 0;       // of one picture, all threads at work
   double in_sweep = 0;      // pictures (base: sample pictures) that go through in the sweep
-  double flops = 0;         // of one call
-  double bytes = 0;         // of one call, each number once
+  double flops = 0;         // of one picture
+  double bytes = 0;         // of one picture, each number once
   std::int64_t inputs = 0;  // channels, of layers
+  bool part() const { return kind == "convolution"; }
 };
 
 class StageTimer {
@@ -43,125 +53,177 @@ class StageTimer {
   StageTimer(const Models& models, Precision precision, const Load& load, std::int64_t batch)
       : models_(models),
         device_(models.generator->device()),
-        precision_(precision),
+        type_(activation_type(precision)),
         load_(load),
-        batch_(batch / 2 * 2) {
+        batch_(std::max<std::int64_t>(2, batch / 2 * 2)),
+        precision_(precision),
+        pool_(kPool) {
     std::optional<exact::Network> network = exact::read_network(*models.generator);
     if (!network) throw Error(ErrorCode::Argument, "The exact sweep cannot take this generator apart.", "Use another.");
     network_ = std::move(*network);
-    number_ = static_cast<double>(at::elementSize(scalar_type(precision)));
+    number_ = static_cast<double>(c10::elementSize(type_));
+    workers_ = device_.is_cpu() ? at::get_num_threads() : 1;
   }
 
   std::vector<Stage> measure() {
     const c10::InferenceMode guard;
+    const PrecisionGuard precision(precision_);
     const exact::Canvas canvas(network_, models_.clip->image_size());
-    const SweepInputs inputs = make_inputs();
-    std::vector<at::Tensor> styles = models_.generator->layout().unflatten(inputs.base.narrow(0, 0, 1));
+    std::vector<at::Tensor> styles = models_.generator->layout().unflatten(sample_styles().narrow(0, 0, 1));
     for (at::Tensor& style : styles) style = style[0];
     std::vector<at::Tensor> noise;
     for (const exact::Conv& conv : network_.convs) noise.push_back(conv.noise);
+    const exact::PainterSettings settings{type_, device_.is_cpu() ? exact::kCpuTogether : 0};
+    const double base = typical_seconds(device_, [&] { exact::Painter(network_, canvas, styles, noise, settings); });
+    stages_.push_back({"base pass", "base", base, static_cast<double>(load_.images), base_flops(), 0, 0});
 
-    add({"base pass", "base", seconds([&] { exact::Painter(network_, canvas, styles, noise, {scalar_type(precision_), 0}); }), 1,
-         static_cast<double>(load_.images), base_flops(), 0, 0});
-
-    at::Tensor x =
-        network_.input.unsqueeze(0).to(scalar_type(precision_)).contiguous(at::MemoryFormat::ChannelsLast);
-    at::Tensor picture = at::zeros({batch_, 3, canvas.size(), canvas.size()}, network_.input.options());
-    double changed = 0;  // pictures that reach this layer already changed
-    for (std::size_t i = 0; i < network_.convs.size(); ++i) {
-      const exact::Conv& conv = network_.convs[i];
-      const std::string name = models_.generator->layout().layers[static_cast<std::size_t>(conv.layer)].name;
-      const at::Tensor& style = styles[static_cast<std::size_t>(conv.layer)];
-      const exact::FoldedConv folded = exact::fold(conv, style, noise[i], network_.limit(), scalar_type(precision_));
-      exact::FoldedRgb rgb;
-      if (i % 2 == 0) {
-        const exact::ToRgb& to_rgb = network_.to_rgbs[i / 2];
-        rgb = exact::fold(to_rgb, styles[static_cast<std::size_t>(to_rgb.layer)], network_.limit());
-      }
-      const exact::FoldedRgb* next = i % 2 == 0 ? &rgb : nullptr;
-      exact::Painting one{next, &canvas, i / 2, picture.narrow(0, 0, 1)};
-      exact::Painting all{next, &canvas, i / 2, picture};
-      const std::int64_t side = conv.resolution, from = conv.up ? side / 2 : side;
-      const double outputs = static_cast<double>(conv.outputs * side * side);
-
-      const exact::LayerBase base = exact::layer_base(conv, x[0], style);
-      const std::int64_t k = std::min(batch_ / 2, conv.inputs);
-      const at::Tensor channels = at::arange(k, at::TensorOptions(device_).dtype(at::kLong));
-      const at::Tensor plus = style.index_select(0, channels) + 1, minus = plus - 2;
-      exact::Painting pairs = all.narrow(0, 2 * k);
-      const double own = 2 * static_cast<double>(conv.inputs * load_.images);
-      add({name, "perturbed", seconds([&] { exact::perturbed_layer(folded, base, channels, plus, minus, pairs); }),
-           2 * static_cast<double>(k), own, static_cast<double>(k) * outputs * (2 * 9 + 2 * 6),
-           2 * static_cast<double>(k) * outputs * number_, conv.inputs});
-
-      const at::Tensor made = exact::run_layer(folded, x, one);
-      if (i > 0) {
-        const at::Tensor many = x.expand({batch_, -1, -1, -1}).contiguous(at::MemoryFormat::ChannelsLast);
-        const bool keep = i + 1 < network_.convs.size();
-        add({name, conv.up ? "transposed" : "sameSize", seconds([&] { exact::run_layer(folded, many, all, keep); }),
-             static_cast<double>(batch_), changed,
-             static_cast<double>(batch_) * conv_flops(conv.inputs, conv.outputs, from),
-             static_cast<double>(batch_) * number_ *
-                 (static_cast<double>(conv.inputs * from * from) + (keep ? outputs : 0)),
-             conv.inputs});
-      }
-      changed += own;
-      if (next != nullptr) {
-        const at::Tensor many = made.expand({batch_, -1, -1, -1}).contiguous(at::MemoryFormat::ChannelsLast);
-        add({models_.generator->layout().layers[static_cast<std::size_t>(network_.to_rgbs[i / 2].layer)].name, "canvas",
-             seconds([&] {
-               add_to_canvas(many, rgb.weight, rgb.bias, rgb.limit, canvas.matrix(i / 2), picture);
-             }),
-             static_cast<double>(batch_), changed, 0,
-             number_ * static_cast<double>(many.numel()) + 8.0 * static_cast<double>(picture.numel()),
-             network_.to_rgbs[i / 2].inputs});
-      }
-      x = made;
-    }
-    at::Tensor embedding;
-    add({"CLIP", "clip",
-         seconds([&] { embedding = models_.clip->encode_image(models_.clip->preprocess(picture, Preprocess::Float)); }),
-         static_cast<double>(batch_), changed, static_cast<double>(batch_) * clip_flops(*models_.clip),
-         4.0 * static_cast<double>(picture.numel()), 0});
-    const std::int64_t k = batch_ / 2;
-    RelevanceSums sums(k, models_.clip->embedding_dim(), device_);
-    const at::Tensor noisy = embedding + 0.1 * at::randn(embedding.sizes(), embedding.options());
-    add({"sums", "sums", seconds([&] {
-           sums.add(0, noisy.narrow(0, 0, k).unsqueeze(1), noisy.narrow(0, k, k).unsqueeze(1));
-           sums.first_not_finite(0, k);
-         }),
-         static_cast<double>(batch_), changed, 0, 4.0 * static_cast<double>(embedding.numel()), 0});
+    at::Tensor x = network_.input.unsqueeze(0).to(type_).contiguous(at::MemoryFormat::ChannelsLast);
+    for (std::size_t i = 0; i < network_.convs.size(); ++i) x = measure_layer(canvas, styles, noise[i], i, x);
+    measure_rest(canvas);
     return stages_;
   }
 
  private:
-  void add(Stage stage) { stages_.push_back(std::move(stage)); }
+  // Seconds of a picture when every worker does work(worker), `pictures` at a time.
+  template <typename Work>
+  double seconds(std::int64_t pictures, const Work& work) const {
+    std::int64_t rounds = 1;
+    const auto all = [&] {
+      if (!device_.is_cpu()) {
+        for (std::int64_t round = 0; round < rounds; ++round) work(0);
+        return;
+      }
+      at::parallel_for(0, workers_, 1, [&](std::int64_t begin, std::int64_t end) {
+        const c10::InferenceMode guard;
+        const UseMemoryPool reuse(pool_);
+        for (std::int64_t worker = begin; worker < end; ++worker) {
+          for (std::int64_t round = 0; round < rounds; ++round) work(static_cast<std::size_t>(worker));
+        }
+      });
+    };
+    seconds_of(device_, all);
+    rounds = std::max<std::int64_t>(1, std::llround(std::ceil(kLeastSeconds / seconds_of(device_, all))));
+    return typical_seconds(device_, all) / static_cast<double>(rounds * workers_ * pictures);
+  }
 
-  double seconds(const std::function<void()>& work) const { return typical_seconds(device_, work); }
+  // Pictures whose output of a layer is kept together.
+  std::int64_t together(const exact::Conv& conv) const {
+    if (!device_.is_cpu()) return batch_;
+    const std::int64_t bytes =
+        conv.outputs * conv.resolution * conv.resolution * static_cast<std::int64_t>(c10::elementSize(type_));
+    return std::min(batch_, std::max<std::int64_t>(2, exact::kCpuTogether / bytes / 2 * 2));
+  }
 
-  SweepInputs make_inputs() const {
+  std::vector<at::Tensor> canvases(const exact::Canvas& canvas, std::int64_t n) const {
+    std::vector<at::Tensor> all;
+    for (std::int64_t i = 0; i < workers_; ++i) {
+      all.push_back(at::zeros({n, 3, canvas.size(), canvas.size()}, network_.input.options()));
+    }
+    return all;
+  }
+
+  at::Tensor measure_layer(const exact::Canvas& canvas, const std::vector<at::Tensor>& styles, const at::Tensor& noise,
+                           std::size_t i, const at::Tensor& x) {
+    const exact::Conv& conv = network_.convs[i];
+    const std::string& name = models_.generator->layout().layers[static_cast<std::size_t>(conv.layer)].name;
+    const at::Tensor& style = styles[static_cast<std::size_t>(conv.layer)];
+    const exact::FoldedConv folded = exact::fold(conv, style, noise, network_.limit(), type_);
+    exact::FoldedRgb rgb;
+    if (i % 2 == 0) {
+      const exact::ToRgb& to_rgb = network_.to_rgbs[i / 2];
+      rgb = exact::fold(to_rgb, styles[static_cast<std::size_t>(to_rgb.layer)], network_.limit());
+    }
+    const std::int64_t side = conv.resolution, from = conv.up ? side / 2 : side, n = together(conv);
+    const double outputs = static_cast<double>(conv.outputs * side * side);
+    const double rgb_flops = i % 2 == 0 ? 2 * 3 * outputs : 0;
+    std::vector<at::Tensor> targets = canvases(canvas, n);
+    const auto painting = [&](std::size_t worker, std::int64_t pictures) {
+      return exact::Painting{i % 2 == 0 ? &rgb : nullptr, &canvas, i / 2, targets[worker].narrow(0, 0, pictures)};
+    };
+
+    const exact::LayerBase base = exact::layer_base(conv, x[0], style);
+    const std::int64_t k = std::min(n / 2, conv.inputs);
+    const at::Tensor channels = at::arange(k, at::TensorOptions(device_).dtype(at::kLong));
+    const at::Tensor plus = style.index_select(0, channels) + 1, minus = plus - 2;
+    const double own = 2 * static_cast<double>(conv.inputs * load_.images);
+    const double perturbed = seconds(2 * k, [&](std::size_t worker) {
+      exact::Painting to = painting(worker, 2 * k);
+      exact::perturbed_layer(folded, base, channels, plus, minus, to);
+    });
+    // Both signs share the nine taps; each is scaled, shifted and activated.
+    stages_.push_back(
+        {name, "perturbed", perturbed, own, outputs * (9 + 6) + rgb_flops, outputs * number_, conv.inputs});
+
+    if (i > 0) {
+      std::vector<at::Tensor> many;
+      for (std::int64_t worker = 0; worker < workers_; ++worker) {
+        many.push_back(x.expand({n, -1, -1, -1}).contiguous(at::MemoryFormat::ChannelsLast));
+      }
+      const bool keep = i + 1 < network_.convs.size();
+      const double in = product(conv.inputs, from, from), flops = conv_flops(conv.inputs, conv.outputs, from);
+      const double layer = seconds(n, [&](std::size_t worker) {
+        exact::Painting to = painting(worker, n);
+        exact::run_layer(folded, many[worker], to, keep);
+      });
+      stages_.push_back({name, conv.up ? "transposed" : "sameSize", layer, changed_, flops,
+                         number_ * (in + (keep ? outputs : 0)), conv.inputs});
+      if (!conv.up) {
+        const double alone = seconds(n, [&](std::size_t worker) { at::conv2d(many[worker], folded.weight, {}, 1, 1); });
+        stages_.push_back({name, "convolution", alone, changed_, flops, number_ * (in + outputs), conv.inputs});
+      }
+    }
+    changed_ += own;
+    exact::Painting to = painting(0, 1);
+    return exact::run_layer(folded, x, to);
+  }
+
+  void measure_rest(const exact::Canvas& canvas) {
+    const std::string type = precision_ == Precision::TF32 ? "float32" : precision_name(precision_);
+    const std::shared_ptr<Clip> clip = models_.clip->dtype() == type ? models_.clip : models_.clip->converted(type);
+    std::vector<at::Tensor> pictures = canvases(canvas, batch_);
+    for (at::Tensor& picture : pictures) picture = at::randn(picture.sizes(), picture.options()).clamp(-1, 1);
+    std::vector<at::Tensor> embeddings(pictures.size());
+    const double embedding = seconds(batch_, [&](std::size_t worker) {
+      embeddings[worker] = clip->encode_image(clip->preprocess(pictures[worker], Preprocess::Float));
+    });
+    stages_.push_back(
+        {"CLIP", "clip", embedding, changed_, clip_flops(*clip), 4 * 3 * product(1, canvas.size(), canvas.size()), 0});
+    const std::int64_t k = batch_ / 2, dim = clip->embedding_dim();
+    RelevanceSums sums(k * workers_, dim, device_);
+    const double adding = seconds(batch_, [&](std::size_t worker) {
+      const at::Tensor& f = embeddings[worker];
+      const std::int64_t first = k * static_cast<std::int64_t>(worker);
+      sums.add(first, f.narrow(0, 0, k).unsqueeze(1), f.narrow(0, k, k).unsqueeze(1));
+      sums.first_not_finite(first, k);
+    });
+    stages_.push_back({"sums", "sums", adding, changed_, 0, 4.0 * static_cast<double>(dim), 0});
+  }
+
+  at::Tensor sample_styles() const {
     SweepOptions options;
     options.images = 1;
     options.layers = load_.layers;
-    return make_sweep_inputs(*models_.generator, models_.statistics, options, {});
+    return make_sweep_inputs(*models_.generator, models_.statistics, options, {}).base;
   }
 
   // Each layer twice: once folded, for what follows, once linear, for what perturbs it.
   double base_flops() const {
     double sum = 0;
     for (const exact::Conv& conv : network_.convs) {
-      const std::int64_t from = conv.up ? conv.resolution / 2 : conv.resolution;
-      sum += 2 * conv_flops(conv.inputs, conv.outputs, from);
+      sum += 2 * conv_flops(conv.inputs, conv.outputs, conv.up ? conv.resolution / 2 : conv.resolution);
     }
     return sum;
   }
 
   const Models& models_;
   at::Device device_;
-  Precision precision_;
+  at::ScalarType type_;
   Load load_;
   std::int64_t batch_;
-  double number_ = 4;
+  Precision precision_;
+  MemoryPool pool_;
+  std::int64_t workers_ = 1;
+  double number_ = 4, changed_ = 0;  // bytes; pictures that reach the layer at hand already changed
   exact::Network network_;
   std::vector<Stage> stages_;
 };
@@ -171,8 +233,8 @@ ordered_json to_json(const Stage& stage, double gflops, double gbs, double sweep
   return {{"name", stage.name},
           {"kind", stage.kind},
           {"inputs", stage.inputs},
-          {"secondsPerPicture", stage.seconds / stage.pictures},
-          {"shareOfSweep", stage.seconds / stage.pictures * stage.in_sweep / sweep_seconds},
+          {"secondsPerPicture", stage.seconds},
+          {"shareOfSweep", stage.seconds * stage.in_sweep / sweep_seconds},
           {"gflops", stage.flops / stage.seconds * 1e-9},
           {"gigabytesPerSecond", stage.bytes / stage.seconds * 1e-9},
           {"shareOfMatmul", stage.flops / stage.seconds * 1e-9 / gflops},
@@ -181,52 +243,57 @@ ordered_json to_json(const Stage& stage, double gflops, double gbs, double sweep
           {"timesFloor", floor > 0 ? ordered_json(stage.seconds / floor) : ordered_json(nullptr)}};
 }
 
-// Operations of some stages, as the sweep weighs them, over the seconds of these and others, beside the matrix product.
-template <typename Counted, typename Timed>
-ordered_json share(const std::vector<Stage>& stages, double gflops, Counted&& counted, Timed&& timed) {
+// The rate of some stages, weighed as in the sweep, beside the matrix product's.
+template <typename Wanted>
+ordered_json share(const std::vector<Stage>& stages, double gflops, Wanted&& wanted) {
   double flops = 0, seconds = 0;
   for (const Stage& stage : stages) {
-    const double calls = stage.in_sweep / stage.pictures;
-    if (counted(stage)) flops += stage.flops * calls;
-    if (timed(stage)) seconds += stage.seconds * calls;
+    if (!wanted(stage)) continue;
+    flops += stage.flops * stage.in_sweep;
+    seconds += stage.seconds * stage.in_sweep;
   }
-  return flops > 0 && seconds > 0 ? ordered_json(flops / seconds * 1e-9 / gflops) : ordered_json(nullptr);
+  return seconds > 0 ? ordered_json(flops / seconds * 1e-9 / gflops) : ordered_json(nullptr);
+}
+
+// The batch that the sweep would use.
+std::int64_t batch_of(const Sweeps& sweeps, const Contender& contender, const Load& load) {
+  const SweepInputs inputs = sweeps.inputs(contender, load);
+  const SweepOptions options = sweeps.options(contender, load);
+  const RunContext run;
+  return make_engine("exact", {*sweeps.models().generator, *sweeps.models().clip, inputs, options, run})->batch();
 }
 
 }  // namespace
 
 ordered_json answer_stages(const Arguments& arguments) {
-  const Models models = load_models(arguments);
+  const Sweeps sweeps(load_models(arguments));
+  const Models& models = sweeps.models();
   const Load load = load_of(arguments);
-  const std::int64_t batch =
-      choose_batch(load.batch, load.memory, picture_bytes(models.generator->layout(), models.clip->image_size()),
-                   models.generator->device());
   ordered_json result = describe(models);
-  result["batch"] = batch;
   ordered_json by_precision;
   for (const Contender& contender : contenders(arguments)) {
     if (contender.method != "exact") continue;
     Ceilings ceilings;
     ceilings.device = at::Device(models.generator->device());
     ceilings.measure({contender.precision});
-    const std::vector<Stage> stages =
-        StageTimer(models, contender.precision, load, std::max<std::int64_t>(2, batch)).measure();
+    const std::int64_t batch = batch_of(sweeps, contender, load);
+    const std::vector<Stage> stages = StageTimer(models, contender.precision, load, batch).measure();
     ceilings.measure({contender.precision});
     const double gflops = ceilings.gflops(contender.precision);
 
     double sweep_seconds = 0;
-    for (const Stage& stage : stages) sweep_seconds += stage.seconds / stage.pictures * stage.in_sweep;
+    for (const Stage& stage : stages) sweep_seconds += stage.part() ? 0 : stage.seconds * stage.in_sweep;
     ordered_json list = ordered_json::array();
     for (const Stage& stage : stages) list.push_back(to_json(stage, gflops, ceilings.gbs(), sweep_seconds));
-    const auto wide = [](const Stage& stage) { return stage.kind == "sameSize" && stage.inputs >= 64; };
+    const auto wide = [](const Stage& stage) { return stage.kind == "convolution" && stage.inputs >= 64; };
     const auto up = [](const Stage& stage) { return stage.kind == "transposed"; };
-    const auto convolution = [](const Stage& stage) { return stage.kind == "sameSize" || stage.kind == "transposed"; };
-    const auto suffix = [&](const Stage& stage) { return convolution(stage) || stage.kind == "canvas"; };
-    by_precision[name(contender.precision)] = {{"ceilings", ceilings.json()},
+    const auto suffix = [](const Stage& stage) { return stage.kind == "sameSize" || stage.kind == "transposed"; };
+    by_precision[name(contender.precision)] = {{"batch", batch},
+                                               {"ceilings", ceilings.json()},
                                                {"shareOfMatmul",
-                                                {{"sameSize", share(stages, gflops, wide, wide)},
-                                                 {"transposed", share(stages, gflops, up, up)},
-                                                 {"suffix", share(stages, gflops, convolution, suffix)}}},
+                                                {{"sameSize", share(stages, gflops, wide)},
+                                                 {"transposed", share(stages, gflops, up)},
+                                                 {"suffix", share(stages, gflops, suffix)}}},
                                                {"secondsOfSweep", sweep_seconds},
                                                {"stages", list}};
   }

@@ -69,7 +69,6 @@ struct Chunk {
 // On a CPU every thread takes chunks of its own and runs them from the changed layer to the embedding, one thread each:
 // nothing waits, activations stay in the thread's cache, and the numbers do not hang on the number of threads.
 constexpr std::int64_t kCpuChunk = 32;                // pictures; CLIP's matrix products want some
-constexpr std::int64_t kCpuTogether = 1 << 20;        // bytes of a layer's activations, half of a second cache
 constexpr std::int64_t kPoolShare = 4;                // of the memory bound: kept for the next chunk
 
 class ExactEngine : public SweepEngine {
@@ -83,7 +82,7 @@ class ExactEngine : public SweepEngine {
         // the whole picture.
         canvas_(network_, task.options.preprocess == Preprocess::Float ? task.clip.image_size()
                                                                        : task.generator.image_size()),
-        settings_{activation_type(task.options.precision), cpu_ ? kCpuTogether : 0},
+        settings_{activation_type(task.options.precision), cpu_ ? exact::kCpuTogether : 0},
         pool_(std::max(task.options.memory_bytes, free_memory("cpu") / 4) / kPoolShare) {
     if (cpu_ && task.options.batch == 0) batch_ = std::min(batch_ / at::get_num_threads(), kCpuChunk);
     batch_ = std::max<std::int64_t>(2, batch_);

@@ -20,6 +20,8 @@ struct PainterSettings {
   /// processor's cache when the next layer wants them. 0: all at once, for devices that want large batches.
   std::int64_t together_bytes = 0;
 };
+/// together_bytes for a CPU: half of a second cache.
+constexpr std::int64_t kCpuTogether = 1 << 20;
 
 class Painter {
  public:
