@@ -65,6 +65,12 @@ SweepOptions read_sweep(const Options& options) {
   sweep.samples = read_samples(options);
   sweep.preprocess = read_preprocess(options);
   sweep.noise = read_noise(options);
+  if (!options.value("precision").IsUndefined()) {
+    sweep.precision = options.choice<Precision>("precision", {{"float32", Precision::Float32},
+                                                              {"tf32", Precision::TF32},
+                                                              {"float16", Precision::Float16},
+                                                              {"bfloat16", Precision::BFloat16}});
+  }
   sweep.batch = options.integer("batch", 0, kMostInteger);
   sweep.memory_bytes = options.integer("memoryBytes", 0, kMostBytes);
   return sweep;

@@ -362,7 +362,12 @@ const wrongCalls: [string, () => Promise<unknown>, string][] = [
   ['sweep images', async () => tiny.sweep({ images: 0 }), 'RANGE'],
   ['sweep σ', async () => tiny.sweep({ sigmas: -5 }), 'RANGE'],
   ['sweep layer', async () => tiny.sweep({ layers: ['b8.conv2'] }), 'ARGUMENT'],
-  ['sweep precision', async () => tiny.sweep({ precision: 'float16' }), 'ARGUMENT'],
+  [
+    'sweep precision of the reference',
+    async () => tiny.sweep({ method: 'reference', precision: 'float16' }),
+    'ARGUMENT',
+  ],
+  ['sweep precision of another device', async () => tiny.sweep({ precision: 'tf32' }), 'ARGUMENT'],
   ['sweep method', async () => tiny.sweep({ method: 'gradient' }), 'ARGUMENT'],
   ['sweep directory', async () => tiny.sweep({ directory: '' }), 'ARGUMENT'],
   ['sweep memory', async () => tiny.sweep({ memory: '4GB' as '4GiB' }), 'ARGUMENT'],

@@ -91,6 +91,8 @@ export interface NativeSweepOptions extends NativeSampleSettings {
   layers: string[];
   preprocess: 'float' | 'reference8';
   noise: NativeNoise;
+  /** Of the exact sweep's activations. Default 'float32'; the reference uses the models' own. */
+  precision?: 'float32' | 'tf32' | 'float16' | 'bfloat16';
   batch: number;
   memoryBytes: number;
 }

@@ -172,7 +172,7 @@ export class StyleClip implements Closeable {
   async sweep(options?: SweepOptions): Promise<Relevance | undefined> {
     const o = checkOptions(options, SWEEP_KEYS, 'sweep');
     const { generator, clip } = this;
-    const { precision, settings } = this.#sweepSettings(o);
+    const { settings } = this.#sweepSettings(o);
     const place = sweepPlace(o);
     if (place !== undefined) {
       for await (const shard of this.sweepShards(o)) void shard;
@@ -203,7 +203,6 @@ export class StyleClip implements Closeable {
       layers: generator.layout.layers,
       meta: {
         implementation: result.implementation,
-        precision,
         ...kept,
         seed: seed.toString(),
         statisticsSamples: samples,
@@ -276,9 +275,9 @@ export class StyleClip implements Closeable {
     const { generator } = this;
     refuseLater(o);
     const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference']);
-    const precision = this.#precision(o.precision);
     const settings = {
       method,
+      precision: this.#precision(method, o.precision),
       images: checkInteger(o.images ?? 100, 'images', 1, 100_000),
       sigmas: checkNumber(o.sigmas ?? 5, 'sigmas', 0.001, 1000),
       perturb: checkOneOf(o.perturb ?? 'absolute', 'perturb', ['absolute', 'relative']),
@@ -294,7 +293,7 @@ export class StyleClip implements Closeable {
           ? -1
           : checkInteger(o.truncationCutoff, 'truncationCutoff', 0, generator.layout.rows),
     };
-    return { precision, settings };
+    return { settings };
   }
 
   #statisticsSamples(o: SweepOptions): number {
@@ -339,17 +338,15 @@ export class StyleClip implements Closeable {
     return statistics;
   }
 
-  #precision(wanted: unknown): string {
-    const loaded = this.generator.info.dtype;
+  #precision(method: string, wanted: unknown): NonNullable<SweepOptions['precision']> {
+    const loaded = checkOneOf(this.generator.info.dtype, 'dtype', ['float32', 'float16', 'bfloat16']);
     if (wanted === undefined) return loaded;
     const precision = checkOneOf(wanted, 'precision', ['float32', 'tf32', 'float16', 'bfloat16']);
-    if (precision !== loaded) {
+    if (method === 'reference' && precision !== loaded) {
       fail(
         'ARGUMENT',
-        `precision '${precision}' asked of models loaded in ${loaded}`,
-        precision === 'tf32'
-          ? 'tf32 comes with the CUDA engine of a later version.'
-          : `Load the models with { dtype: '${precision}' }.`,
+        `precision '${precision}' asked of the reference with models loaded in ${loaded}`,
+        "The reference computes as the models do: load them with that dtype, or use method 'exact'.",
       );
     }
     return precision;

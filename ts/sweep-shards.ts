@@ -122,7 +122,7 @@ function metaOf(plan: NativePlan, rendered: number): RelevanceMeta {
   return {
     method: text('method'),
     implementation: text('implementation'),
-    precision: text('dtype') === 'float32' ? text('precision') : text('dtype'),
+    precision: text('precision'),
     images: number('images'),
     sigmas: number('sigmas'),
     perturb: text('perturb') === 'relative' ? 'relative' : 'absolute',

@@ -209,12 +209,16 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
   /** Default `'conv'`. */
   layers?: LayerSet | undefined;
   /**
-   * Default `'exact'`: the fast method, which changes nothing but the order of sums; it takes StyleGAN2 archives in float32
-   * on a CPU apart, and sends any other generator through `'reference'`, the permanent readable implementation. The
+   * Default `'exact'`: the fast method, which changes nothing but the order of sums; it takes StyleGAN2 archives
+   * apart, and sends any other generator through `'reference'`, the permanent readable implementation. The
    * result's metadata says which of them computed it. The other methods come with later versions.
    */
   method?: SweepMethod | undefined;
-  /** The precision of the loaded models; another one is refused. Default: what the generator was loaded in. */
+  /**
+   * Number type of the exact sweep's activations and of CLIP; sums stay in float32 and float64. Default: what the generator
+   * was loaded in. `'float32'` is the ground truth; `'bfloat16'` is for processors that have it; `'tf32'` is CUDA's
+   * (`ARGUMENT` on a CPU). The reference takes the models' own only.
+   */
   precision?: 'float32' | 'tf32' | 'float16' | 'bfloat16' | undefined;
   /** Bound on working memory, bytes or `'4GiB'`. Default: a quarter of what is free. */
   memory?: number | `${number}GiB` | undefined;

@@ -83,7 +83,7 @@ class ExactEngine : public SweepEngine {
         canvas_(network_, task.options.preprocess == Preprocess::Float ? task.clip.image_size()
                                                                        : task.generator.image_size()),
         settings_{activation_type(task.options.precision), cpu_ ? exact::kCpuTogether : 0},
-        pool_(std::max(task.options.memory_bytes, free_memory("cpu") / 4) / kPoolShare) {
+        pool_((task.options.memory_bytes > 0 ? task.options.memory_bytes : free_memory("cpu") / 4) / kPoolShare) {
     if (cpu_ && task.options.batch == 0) batch_ = std::min(batch_ / at::get_num_threads(), kCpuChunk);
     batch_ = std::max<std::int64_t>(2, batch_);
   }
@@ -218,7 +218,15 @@ std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task) {
                 "Use float32, or bfloat16 where the processor has it.");
   }
   std::optional<exact::Network> network = exact::read_network(task.generator);
-  if (!network) return make_reference_engine(task);
+  if (!network) {
+    const Precision precision = task.options.precision;
+    if (precision != Precision::Float32 && precision_name(precision) != task.generator.dtype()) {
+      throw Error(ErrorCode::Argument,
+                  "This generator cannot be taken apart, so the sweep computes in its own " + task.generator.dtype() + ".",
+                  "Load the models in " + precision_name(precision) + ", or leave the precision out.");
+    }
+    return make_reference_engine(task);
+  }
   return std::make_unique<ExactEngine>(task, std::move(*network));
 }
 

@@ -54,6 +54,11 @@ function share(text: string): `${number}/${number}` {
   return `${part}/${parts}`;
 }
 
+/** The exact sweep converts what it needs; the reference computes in the models' own type. */
+function modelType(flags: Flags): 'float32' | 'float16' | 'bfloat16' | undefined {
+  return flags.method === 'reference' && flags.precision !== 'tf32' ? flags.precision : undefined;
+}
+
 export function sweepCommand(command: Command, start: Start): Command {
   return command
     .name('sweep')
@@ -95,7 +100,7 @@ export function sweepCommand(command: Command, start: Start): Command {
         .default('float'),
     )
     .addOption(
-      new Option('--precision <type>', 'number type of the models').argParser(
+      new Option('--precision <type>', 'number type of the activations (of the models, for the reference)').argParser(
         parse.oneOf('float32', 'tf32', 'float16', 'bfloat16'),
       ),
     )
@@ -128,7 +133,7 @@ async function sweep(session: Session, flags: Flags): Promise<Outcome> {
   if (!flags.resume && dir === undefined) usage('--no-resume needs --dir', 'Name the directory of the shards.');
   if (dir !== undefined && flags.shard !== undefined) return shardsOnly(session, dir, flags);
   const file = await relevanceFile(flags);
-  await using system = await loadSystem(session, flags.precision === 'tf32' ? 'float32' : flags.precision);
+  await using system = await loadSystem(session, modelType(flags));
   const options = sweepOptions(session, flags);
   if (dir === undefined) return finish(file, await system.sweep(options));
   const shards = await runShards(session, system, { ...options, directory: dir }, flags);
@@ -141,7 +146,7 @@ async function shardsOnly(session: Session, directory: string, flags: Flags): Pr
   if (flags.out !== undefined) {
     usage('a share of a sweep writes no --out', 'Run every share, then `styleclip sweep merge DIR --out FILE`.');
   }
-  await using system = await loadSystem(session, flags.precision === 'tf32' ? 'float32' : flags.precision);
+  await using system = await loadSystem(session, modelType(flags));
   const shards = await runShards(session, system, { ...sweepOptions(session, flags), directory }, flags);
   return {
     text: [
