@@ -19,8 +19,6 @@ STYLECLIP_INLINE void narrow_body(const float* __restrict from, std::int64_t cou
 STYLECLIP_CLONED void widen(const c10::Half* from, std::int64_t count, float* to) { widen_body(from, count, to); }
 STYLECLIP_CLONED void widen(const c10::BFloat16* from, std::int64_t count, float* to) { widen_body(from, count, to); }
 STYLECLIP_CLONED void narrow(const float* from, std::int64_t count, c10::Half* to) { narrow_body(from, count, to); }
-STYLECLIP_CLONED void narrow(const float* from, std::int64_t count, c10::BFloat16* to) {
-  narrow_body(from, count, to);
-}
+STYLECLIP_CLONED void narrow(const float* from, std::int64_t count, c10::BFloat16* to) { narrow_body(from, count, to); }
 
 }  // namespace styleclip::rows

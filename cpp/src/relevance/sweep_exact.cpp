@@ -68,8 +68,8 @@ struct Chunk {
 
 // On a CPU every thread takes chunks of its own and runs them from the changed layer to the embedding, one thread each:
 // nothing waits, activations stay in the thread's cache, and the numbers do not hang on the number of threads.
-constexpr std::int64_t kCpuChunk = 32;                // pictures; CLIP's matrix products want some
-constexpr std::int64_t kPoolShare = 4;                // of the memory bound: kept for the next chunk
+constexpr std::int64_t kCpuChunk = 32;  // pictures; CLIP's matrix products want some
+constexpr std::int64_t kPoolShare = 4;  // of the memory bound: kept for the next chunk
 
 class ExactEngine : public SweepEngine {
  public:
@@ -80,8 +80,8 @@ class ExactEngine : public SweepEngine {
         cpu_(c10::Device(task.generator.device()).is_cpu()),
         // CLIP's own size, so that only its mean and deviation are left to do; the released code's 8-bit roundings need
         // the whole picture.
-        canvas_(network_, task.options.preprocess == Preprocess::Float ? task.clip.image_size()
-                                                                       : task.generator.image_size()),
+        canvas_(network_,
+                task.options.preprocess == Preprocess::Float ? task.clip.image_size() : task.generator.image_size()),
         settings_{activation_type(task.options.precision), cpu_ ? exact::kCpuTogether : 0},
         pool_((task.options.memory_bytes > 0 ? task.options.memory_bytes : free_memory("cpu") / 4) / kPoolShare) {
     if (cpu_ && task.options.batch == 0) batch_ = std::min(batch_ / at::get_num_threads(), kCpuChunk);
@@ -214,16 +214,18 @@ std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task) {
   const c10::InferenceMode guard;
   const bool cpu = c10::Device(task.generator.device()).is_cpu();
   if (cpu && task.options.precision == Precision::TF32) {
-    throw Error(ErrorCode::Argument, "The precision tf32 is NVIDIA's, and the models are on " + task.generator.device() + ".",
+    throw Error(ErrorCode::Argument,
+                "The precision tf32 is NVIDIA's, and the models are on " + task.generator.device() + ".",
                 "Use float32, or bfloat16 where the processor has it.");
   }
   std::optional<exact::Network> network = exact::read_network(task.generator);
   if (!network) {
     const Precision precision = task.options.precision;
     if (precision != Precision::Float32 && precision_name(precision) != task.generator.dtype()) {
-      throw Error(ErrorCode::Argument,
-                  "This generator cannot be taken apart, so the sweep computes in its own " + task.generator.dtype() + ".",
-                  "Load the models in " + precision_name(precision) + ", or leave the precision out.");
+      throw Error(
+          ErrorCode::Argument,
+          "This generator cannot be taken apart, so the sweep computes in its own " + task.generator.dtype() + ".",
+          "Load the models in " + precision_name(precision) + ", or leave the precision out.");
     }
     return make_reference_engine(task);
   }

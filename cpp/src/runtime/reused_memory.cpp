@@ -54,7 +54,7 @@ struct MemoryPool::State {
 
 namespace {
 
-constexpr std::size_t kSmallest = std::size_t{1} << 16;     // below, malloc does as well
+constexpr std::size_t kSmallest = std::size_t{1} << 16;  // below, malloc does as well
 constexpr std::size_t kPage = 4096, kHugePage = std::size_t{1} << 21;
 
 thread_local std::shared_ptr<MemoryPool::State> in_use;
@@ -128,7 +128,8 @@ class PoolingAllocator final : public c10::Allocator {
 
 void install() {
   static const bool done = [] {
-    if (c10::GetCPUAllocator()->raw_deleter() == nullptr) return false;  // one that has no addresses to free: left alone
+    if (c10::GetCPUAllocator()->raw_deleter() == nullptr)
+      return false;  // one that has no addresses to free: left alone
     // Never destroyed: tensors may be made until the process ends.
     c10::SetCPUAllocator(new PoolingAllocator(c10::GetCPUAllocator()), 1);
     return true;

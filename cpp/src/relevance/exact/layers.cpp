@@ -57,8 +57,7 @@ Painting Painting::narrow(std::int64_t first, std::int64_t n) const {
   return part;
 }
 
-FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, double limit,
-                at::ScalarType type) {
+FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, double limit, at::ScalarType type) {
   const at::Tensor gain = at::rsqrt(at::matmul(conv.power, style.square()) + conv.epsilon) * std::numbers::sqrt2;
   const at::Tensor weight = conv.weight * style.view({1, -1, 1, 1}) * gain.view({-1, 1, 1, 1});
   FoldedConv folded;
@@ -130,7 +129,8 @@ at::Tensor perturbed_layer(const FoldedConv& folded, const LayerBase& base, cons
   const at::Tensor gains =  // [2, K, outputs]
       (at::rsqrt(variance.clamp_min(conv.epsilon)) * std::numbers::sqrt2).contiguous();
   at::Tensor y = empty_pictures(2 * channels.numel(), conv.outputs, conv.resolution, folded.weight);
-  perturb_channels(planes, taps, base.linear, (values - style).contiguous(), gains, folded.bias, folded.noise, folded.limit, y);
+  perturb_channels(planes, taps, base.linear, (values - style).contiguous(), gains, folded.bias, folded.noise,
+                   folded.limit, y);
   if (painting.rgb != nullptr) {
     add_to_canvas(y, painting.rgb->weight, painting.rgb->bias, painting.rgb->limit,
                   painting.canvas->matrix(painting.index), painting.target);

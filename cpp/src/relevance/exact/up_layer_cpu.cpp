@@ -94,13 +94,13 @@ STYLECLIP_INLINE void filter_down(const float* before, const float* here, const 
 }
 
 // One body for several instruction sets and number types; a type's name is its own overload.
-#define STYLECLIP_UP_LAYER(T)                                                                                        \
-  STYLECLIP_VECTORISED void across(const T* products, const Shape& shape, const float* f, float* line) {             \
-    filter_across<T>(products, shape, f, line);                                                                      \
-  }                                                                                                                  \
-  STYLECLIP_VECTORISED void down(const float* before, const float* here, const float* after, std::int64_t row,       \
-                                 const Shape& shape, const float* f, const Additions& additions, T* y) {             \
-    filter_down<T>(before, here, after, row, shape, f, additions, y);                                                \
+#define STYLECLIP_UP_LAYER(T)                                                                                  \
+  STYLECLIP_VECTORISED void across(const T* products, const Shape& shape, const float* f, float* line) {       \
+    filter_across<T>(products, shape, f, line);                                                                \
+  }                                                                                                            \
+  STYLECLIP_VECTORISED void down(const float* before, const float* here, const float* after, std::int64_t row, \
+                                 const Shape& shape, const float* f, const Additions& additions, T* y) {       \
+    filter_down<T>(before, here, after, row, shape, f, additions, y);                                          \
   }
 STYLECLIP_UP_LAYER(float)
 STYLECLIP_UP_LAYER(c10::BFloat16)
@@ -151,8 +151,8 @@ template <typename T>
 void run(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y) {
   const std::int64_t n = x.size(0), inputs = x.size(1), side = x.size(2), outputs = folded.conv->outputs;
   const at::Tensor pixels = x.permute({0, 2, 3, 1}).reshape({n * side, side, inputs});  // a source row each
-  const std::int64_t strip = std::clamp<std::int64_t>(
-      kStripBytes / (side * 9 * outputs * static_cast<std::int64_t>(sizeof(T))), 1, side);
+  const std::int64_t strip =
+      std::clamp<std::int64_t>(kStripBytes / (side * 9 * outputs * static_cast<std::int64_t>(sizeof(T))), 1, side);
   const Shape shape{side, outputs};
   const float* filter = folded.conv->filter.const_data_ptr<float>();
   const Additions additions{folded.noise.defined() ? folded.noise.const_data_ptr<float>() : nullptr,
