@@ -171,7 +171,7 @@ const TABLES = { machine, ratios, methods, agreement, shares, stages, node, memo
 /**
  * The document with its tables made anew.
  * @param {string} text
- * @param {(file: string) => Result | undefined} read  a file under bench/results
+ * @param {(file: string) => Result} read  a file under bench/results; undefined where there is none
  */
 export function render(text, read) {
   return text.replaceAll(
