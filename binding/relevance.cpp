@@ -2,6 +2,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "convert.h"
 #include "environment.h"
@@ -55,6 +56,14 @@ Napi::Object write_statistics(Napi::Env env, const StyleStatistics& statistics) 
   return object;
 }
 
+// Flat S indices; left out: every channel of the layers.
+std::vector<std::int64_t> read_channels(const Options& options) {
+  if (options.value("channels").IsUndefined()) return {};
+  const HostArray given = read_array(options.value("channels"), {options.path("channels"), {at::kInt}});
+  const std::int32_t* const narrow = given.as<std::int32_t>();
+  return {narrow, narrow + given.length};
+}
+
 SweepOptions read_sweep(const Options& options) {
   SweepOptions sweep;
   sweep.images = options.integer("images", 1, kMostInteger);
@@ -62,6 +71,7 @@ SweepOptions read_sweep(const Options& options) {
   sweep.perturbation = options.choice<Perturbation>(
       "perturb", {{"absolute", Perturbation::Absolute}, {"relative", Perturbation::Relative}});
   sweep.layers = options.texts("layers");
+  sweep.channels = read_channels(options);
   sweep.samples = read_samples(options);
   sweep.preprocess = read_preprocess(options);
   sweep.noise = read_noise(options);

@@ -17,6 +17,7 @@ import {
 import { Clip } from './clip.js';
 import { log } from './configure.js';
 import './dispose.js';
+import type { TextDirection } from './direction.js';
 import { Encoder } from './encoder.js';
 import { Generator, STATISTICS_SAMPLES } from './generator.js';
 import { Identity } from './identity.js';
@@ -24,6 +25,7 @@ import { handleOf } from './model.js';
 import { checkMatch } from './model-match.js';
 import { Relevance } from './relevance.js';
 import { native, packageFile } from './runtime.js';
+import { screenChannels, type ScreenOptions } from './screening.js';
 import { checkRun, runNative } from './signals.js';
 import { planIn, requireNoPlan, sweepPlace, type SweepShard } from './sweep-shards.js';
 import type { Closeable, Device, Dtype, StyleStatistics, SweepOptions } from './types.js';
@@ -53,8 +55,14 @@ const RELEVANCE_FILE = 'relevance.safetensors';
 const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', 'device', 'dtype', 'trust', 'signal'];
 const SWEEP_KEYS = [
   ...['signal', 'onProgress', 'truncationPsi', 'truncationCutoff', 'images', 'sigmas', 'perturb', 'seed', 'layers'],
+  'channels',
   ...['method', 'precision', 'memory', 'preprocess', 'noise', 'batch', 'statistics', 'statisticsSamples'],
   ...['directory', 'shard', 'resume', 'stopAt'],
+];
+
+const SCREEN_KEYS = [
+  ...SWEEP_KEYS.filter((key) => !['method', 'directory', 'shard', 'stopAt', 'preprocess', 'resume'].includes(key)),
+  ...['beta', 'margin', 'screenImages'],
 ];
 
 /** A generator, a CLIP model, and what else was given. `await using` it, or call close(). */
@@ -188,9 +196,10 @@ export class StyleClip implements Closeable {
     const result = await runNative(
       o,
       () => addon.createCancel(),
-      async (run) => addon.sweep(handleOf(generator), handleOf(clip), { mean, sigma, samples }, settings, run),
+      async (run) =>
+        addon.sweep(handleOf(generator), handleOf(clip), { mean, sigma, samples }, settings, run),
     );
-    const { seed, batch: _batch, memoryBytes: _memory, ...kept } = settings;
+    const { seed, batch: _batch, memoryBytes: _memory, channels: _channels, ...kept } = settings;
     return Relevance.from({
       rows: result.rows.data,
       dim: result.rows.shape[1]!,
@@ -214,6 +223,17 @@ export class StyleClip implements Closeable {
         version: addon.versions.styleclip,
       },
     });
+  }
+
+  /**
+   * The channels of one text, without a sweep of all: the gradient at a few sample pictures ranks the channels, and those
+   * that come into question are swept exactly. The result has these rows only, and {@link Relevance.direction} takes no
+   * other text with it.
+   *
+   * @throws StyleClipError `EMPTY_SELECTION` when nothing comes into question; as {@link sweep}
+   */
+  async screen(text: TextDirection, options?: ScreenOptions): Promise<Relevance> {
+    return screenChannels(this, text, checkOptions(options, SCREEN_KEYS, 'screen'));
   }
 
   /**
@@ -275,7 +295,7 @@ export class StyleClip implements Closeable {
   #sweepSettings(o: SweepOptions) {
     const { generator } = this;
     refuseLater(o);
-    const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference']);
+    const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference', 'gradient']);
     const precision = this.#precision(o.precision);
     const settings = {
       method,
@@ -283,6 +303,7 @@ export class StyleClip implements Closeable {
       sigmas: checkNumber(o.sigmas ?? 5, 'sigmas', 0.001, 1000),
       perturb: checkOneOf(o.perturb ?? 'absolute', 'perturb', ['absolute', 'relative']),
       layers: this.#layers(o.layers ?? 'conv'),
+      ...(o.channels === undefined ? {} : { channels: channelList(o.channels) }),
       preprocess: checkOneOf(o.preprocess ?? 'float', 'preprocess', ['float', 'reference8']),
       noise: checkOneOf(o.noise ?? 'const', 'noise', ['const', 'random', 'none']),
       batch: o.batch === undefined ? 0 : checkInteger(o.batch, 'batch', 1, 65_536),
@@ -387,9 +408,16 @@ function refuseLater(o: SweepOptions): void {
       "Leave it out: method 'exact' in one piece is what there is for now.",
     );
   if (o.stopAt !== undefined) later('a sweep that stops at a lower resolution');
-  if (o.method !== undefined && ['stop-at', 'gradient', 'screened', 'adaptive'].includes(o.method)) {
+  if (o.method !== undefined && ['stop-at', 'screened', 'adaptive'].includes(o.method)) {
     later(`the sweep method '${o.method}'`);
   }
+}
+
+/** The core checks that they are swept, and in order. */
+function channelList(given: unknown): Int32Array {
+  const list = given instanceof Int32Array || Array.isArray(given) ? Array.from(given as ArrayLike<unknown>) : [];
+  if (list.length === 0) fail('ARGUMENT', `channels is ${show(given)}`, 'Pass places in S, at least one.');
+  return Int32Array.from(list, (channel, i) => checkInteger(channel, `channels[${i}]`, 0, 2 ** 31 - 1));
 }
 
 function memoryBytes(value: unknown): number {

@@ -208,10 +208,15 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
   seed?: number | bigint | undefined;
   /** Default `'conv'`. */
   layers?: LayerSet | undefined;
+  /** Only these channels of `layers`, by their place in S (`index` of {@link Relevance.channelAt}), ascending. Default: all. */
+  channels?: Int32Array | readonly number[] | undefined;
   /**
    * Default `'exact'`: the fast method, which changes nothing but the order of sums; it takes StyleGAN2 archives in float32
    * on a CPU apart, and sends any other generator through `'reference'`, the permanent readable implementation. The
-   * result's metadata says which of them computed it. The other methods come with later versions.
+   * result's metadata says which of them computed it. `'gradient'` is the first-order method: the slope of the embedding at
+   * each sample picture, times the two values' distance; a few pictures take seconds, and it knows nothing of what lies
+   * beyond the slope. {@link StyleClip.screen} uses it to choose channels for `'exact'`. `'stop-at'`, `'screened'` and
+   * `'adaptive'` are not in this version.
    */
   method?: SweepMethod | undefined;
   /** The precision of the loaded models; another one is refused. Default: what the generator was loaded in. */

@@ -73,7 +73,7 @@ void SweepEngine::with_smaller_batches(Attempt&& attempt) {
   }
 }
 
-/// The engine of a method whose sums add up over blocks: "reference", "exact". Argument for another name.
+/// The engine of a method whose sums add up over blocks: "reference", "exact", "gradient". Argument for another name.
 std::unique_ptr<SweepEngine> make_engine(const std::string& method, const SweepTask& task);
 
 }  // namespace styleclip

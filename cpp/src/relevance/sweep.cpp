@@ -14,7 +14,8 @@ struct Method {
   const char* name;
   std::unique_ptr<SweepEngine> (*make)(const SweepTask&);
 };
-constexpr std::array kMethods = {Method{"reference", &make_reference_engine}, Method{"exact", &make_exact_engine}};
+constexpr std::array kMethods = {Method{"reference", &make_reference_engine}, Method{"exact", &make_exact_engine},
+                                 Method{"gradient", &make_gradient_engine}};
 
 }  // namespace
 
@@ -59,6 +60,11 @@ RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStati
 RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                           const SweepOptions& options, const RunContext& run) {
   return sweep("exact", generator, clip, statistics, options, run);
+}
+
+RelevanceRows sweep_gradient(Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                             const SweepOptions& options, const RunContext& run) {
+  return sweep("gradient", generator, clip, statistics, options, run);
 }
 
 }  // namespace styleclip

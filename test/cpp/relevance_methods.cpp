@@ -1,0 +1,124 @@
+// The methods beside exact and reference, and sweeps over named channels. The gradient is held against central
+// differences: with a perturbation of h σ, reference's difference divided by its size tends to the slope as h² falls.
+#include <ATen/ATen.h>
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "styleclip/relevance.h"
+#include "tiny_world.h"
+
+namespace {
+
+using styleclip::ErrorCode;
+using styleclip::Perturbation;
+using styleclip::RelevanceRows;
+using styleclip::StyleStatistics;
+using styleclip::SweepOptions;
+
+StyleStatistics statistics() {
+  static const StyleStatistics made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
+  return made;
+}
+
+SweepOptions options_of(double sigmas, std::int64_t batch) {
+  SweepOptions options;
+  options.images = 3;
+  options.sigmas = sigmas;
+  options.perturbation = Perturbation::Relative;
+  options.layers = {"all"};
+  options.batch = batch;
+  return options;
+}
+
+RelevanceRows run(const std::string& method, const SweepOptions& options) {
+  return styleclip::sweep(method, tiny::generator(), tiny::clip(), statistics(), options, {});
+}
+
+// Lowest cosine of two tables' rows.
+double lowest_cosine(const RelevanceRows& a, const RelevanceRows& b) {
+  return (a.rows.to(at::kDouble) * b.rows.to(at::kDouble)).sum(1).min().item<double>();
+}
+
+TEST_CASE("gradient: every row is the limit of central differences, at every batch size") {
+  const RelevanceRows slope = run("gradient", options_of(0.02, 8));
+  CHECK(slope.implementation == "gradient");
+  CHECK(slope.images == 3 * tiny::clip().embedding_dim());
+  CHECK(at::equal(slope.counts, at::full_like(slope.counts, 3)));
+
+  const RelevanceRows near = run("reference", options_of(0.02, 8));
+  // float32's rounding of an embedding, about 1e-7, beside a difference of h σ |J_c|.
+  const at::Tensor relative = ((slope.magnitude - near.magnitude).abs() / (2e-6 + 0.01 * near.magnitude));
+  CHECK(relative.max().item<double>() < 1);
+  const at::Tensor resolved = near.magnitude > 300 * 2e-7;
+  REQUIRE(resolved.sum().item<std::int64_t>() > resolved.numel() / 2);
+  const at::Tensor cosine = (slope.rows * near.rows).sum(1).masked_select(resolved);
+  CHECK(cosine.min().item<double>() > 0.999);
+
+  for (const std::int64_t batch : {1, 7, 24, 64}) {
+    CHECK(lowest_cosine(run("gradient", options_of(0.02, batch)), slope) > 1 - 1e-5);
+  }
+}
+
+TEST_CASE("gradient: a step of twice the size doubles the differences and turns no row") {
+  const RelevanceRows one = run("gradient", options_of(1, 8));
+  const RelevanceRows two = run("gradient", options_of(2, 8));
+  CHECK(two.magnitude.allclose(2 * one.magnitude, 1e-4, 1e-6));
+  CHECK(lowest_cosine(one, two) > 1 - 1e-5);
+}
+
+TEST_CASE("gradient: roundings to 8 bits have none; NaN is named by its channel") {
+  SweepOptions options = options_of(1, 4);
+  options.preprocess = styleclip::Preprocess::Reference8;
+  CHECK(tiny::error_of([&] { (void)run("gradient", options); }).code() == ErrorCode::Argument);
+
+  tiny::Weights weights = tiny::generator_weights();
+  weights["convs.1.conv.weight"].fill_(std::nanf(""));
+  const auto broken = tiny::load_generator(weights);
+  const styleclip::Error error = tiny::error_of([&] {
+    (void)styleclip::sweep("gradient", *broken, tiny::clip(), statistics(), options_of(1, 4), {});
+  });
+  CHECK(error.code() == ErrorCode::NotFinite);
+  CHECK(std::string(error.what()).find("b4.conv1 channel 0") != std::string::npos);
+}
+
+TEST_CASE("gradient: a set flag stops it") {
+  styleclip::CancelFlag cancel;
+  cancel.set();
+  styleclip::RunContext context;
+  context.cancel = &cancel;
+  CHECK_THROWS_AS(
+      (void)styleclip::sweep("gradient", tiny::generator(), tiny::clip(), statistics(), options_of(1, 4), context),
+      styleclip::Aborted);
+}
+
+TEST_CASE("named channels: the same rows as among all of them, by every method") {
+  for (const std::string& method : styleclip::sweep_methods()) {
+    CAPTURE(method);
+    SweepOptions options = options_of(3, 8);
+    const RelevanceRows all = run(method, options);
+    options.channels = {1, 7, 8, 20};
+    const RelevanceRows some = run(method, options);
+    CHECK(some.channels == options.channels);
+    for (std::size_t i = 0; i < options.channels.size(); ++i) {
+      const auto at = std::find(all.channels.begin(), all.channels.end(), options.channels[i]) - all.channels.begin();
+      CHECK((all.rows[at] - some.rows[static_cast<std::int64_t>(i)]).norm().item<double>() < 2e-3);
+      CHECK(all.magnitude[at].item<double>() ==
+            doctest::Approx(some.magnitude[static_cast<std::int64_t>(i)].item<double>()).epsilon(1e-3));
+    }
+  }
+}
+
+TEST_CASE("named channels: those that are not swept, out of order or named twice are refused") {
+  SweepOptions options = options_of(3, 8);
+  options.layers = {"b4.conv1"};
+  for (const std::vector<std::int64_t>& channels : {std::vector<std::int64_t>{-1}, {6}, {3, 2}, {2, 2}, {100000}}) {
+    options.channels = channels;
+    CHECK(tiny::error_of([&] { (void)run("reference", options); }).code() == ErrorCode::Argument);
+  }
+}
+
+}  // namespace
