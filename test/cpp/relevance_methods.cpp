@@ -78,9 +78,8 @@ TEST_CASE("gradient: roundings to 8 bits have none; NaN is named by its channel"
   tiny::Weights weights = tiny::generator_weights();
   weights["convs.1.conv.weight"].fill_(std::nanf(""));
   const auto broken = tiny::load_generator(weights);
-  const styleclip::Error error = tiny::error_of([&] {
-    (void)styleclip::sweep("gradient", *broken, tiny::clip(), statistics(), options_of(1, 4), {});
-  });
+  const styleclip::Error error = tiny::error_of(
+      [&] { (void)styleclip::sweep("gradient", *broken, tiny::clip(), statistics(), options_of(1, 4), {}); });
   CHECK(error.code() == ErrorCode::NotFinite);
   CHECK(std::string(error.what()).find("b4.conv1 channel 0") != std::string::npos);
 }

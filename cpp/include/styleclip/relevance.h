@@ -48,9 +48,9 @@ struct SweepOptions {
   Preprocess preprocess = Preprocess::Float;
   NoiseMode noise = NoiseMode::Const;
   Precision precision = Precision::Float32;  // of "exact" and the methods built on it; "reference" uses the models' own
-  std::int64_t batch = 0;         // pictures a forward; 0: chosen from the picture size and `memory_bytes`
-  std::int64_t memory_bytes = 0;  // bound on working memory; 0: a quarter of the device's free memory
-  std::vector<std::int64_t> channels;  // flat S indices, ascending, of `layers`: only these; empty: all of them
+  std::int64_t batch = 0;                    // pictures a forward; 0: chosen from the picture size and `memory_bytes`
+  std::int64_t memory_bytes = 0;             // bound on working memory; 0: a quarter of the device's free memory
+  std::vector<std::int64_t> channels;        // flat S indices, ascending, of `layers`: only these; empty: all of them
 };
 
 /// Row i belongs to flat style channel channels[i].
