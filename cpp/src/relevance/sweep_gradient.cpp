@@ -67,7 +67,7 @@ class GradientEngine : public SweepEngine {
     at::Tensor s = base.detach().repeat({batch_, 1}).requires_grad_(true);
     const at::Tensor images = task_.generator.synthesis(s, task_.options.noise, task_.options.samples.seed, picture);
     const at::Tensor f = task_.clip.encode_image(task_.clip.preprocess(images, task_.options.preprocess));
-    const at::Tensor unit = f / f.norm(2, {1}, true);
+    const at::Tensor unit = f / f.norm(2, 1, true);
 
     const at::Tensor ones = at::eye(dim, unit.options());
     at::Tensor jacobian = at::zeros({dim, base.size(1)}, base.options());
