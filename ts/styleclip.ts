@@ -196,8 +196,7 @@ export class StyleClip implements Closeable {
     const result = await runNative(
       o,
       () => addon.createCancel(),
-      async (run) =>
-        addon.sweep(handleOf(generator), handleOf(clip), { mean, sigma, samples }, settings, run),
+      async (run) => addon.sweep(handleOf(generator), handleOf(clip), { mean, sigma, samples }, settings, run),
     );
     const { seed, batch: _batch, memoryBytes: _memory, channels: _channels, ...kept } = settings;
     return Relevance.from({
