@@ -40,9 +40,9 @@ void accumulate_directions(const at::Tensor& plus, const at::Tensor& minus, at::
 /// included; bias [channels]; y [2 K, channels, r, r], written, plus first. Schema:
 ///   perturb_channels(Tensor planes, Tensor taps, Tensor linear, Tensor steps, Tensor gains, Tensor bias, Tensor? noise,
 ///                    float limit, Tensor(a!) y) -> ()
-void perturb_channels(const at::Tensor& planes, const at::Tensor& taps, const at::Tensor& linear, const at::Tensor& steps,
-                      const at::Tensor& gains, const at::Tensor& bias, const at::Tensor& noise, double limit,
-                      at::Tensor& y);
+void perturb_channels(const at::Tensor& planes, const at::Tensor& taps, const at::Tensor& linear,
+                      const at::Tensor& steps, const at::Tensor& gains, const at::Tensor& bias, const at::Tensor& noise,
+                      double limit, at::Tensor& y);
 
 /// y = clamp(leaky_relu(y + noise + bias, 0.2)), in place. Schema:
 ///   activate(Tensor(a!) y, Tensor bias, Tensor? noise, float limit) -> ()
@@ -67,8 +67,8 @@ void add_to_canvas(const at::Tensor& y, const at::Tensor& weight, const at::Tens
 ///   activate_to_canvas(Tensor(a!) y, Tensor bias, Tensor? noise, float limit, Tensor weight, Tensor rgb_bias,
 ///                      float rgb_limit, Tensor? matrix, Tensor(b!) canvas, bool keep) -> ()
 void activate_to_canvas(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit,
-                        const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit, const at::Tensor& matrix,
-                        at::Tensor& canvas, bool keep);
+                        const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
+                        const at::Tensor& matrix, at::Tensor& canvas, bool keep);
 
 /// CLIP's input from a canvas in [-1, 1]: ((canvas + 1) / 2 - mean) / deviation, in out's type. canvas [n, 3, size, size]
 /// float32; mean, deviation [3]; out [n, 3, size, size], or with patch > 0 [n, (size / patch)², 3 patch patch]: the patches

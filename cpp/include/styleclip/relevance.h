@@ -48,8 +48,8 @@ struct SweepOptions {
   Preprocess preprocess = Preprocess::Float;
   NoiseMode noise = NoiseMode::Const;
   Precision precision = Precision::Float32;  // of "exact" and the methods built on it; "reference" uses the models' own
-  std::int64_t batch = 0;         // pictures a forward; 0: chosen from the picture size and `memory_bytes`
-  std::int64_t memory_bytes = 0;  // bound on working memory; 0: a quarter of the device's free memory
+  std::int64_t batch = 0;                    // pictures a forward; 0: chosen from the picture size and `memory_bytes`
+  std::int64_t memory_bytes = 0;             // bound on working memory; 0: a quarter of the device's free memory
 };
 
 /// Row i belongs to flat style channel channels[i].

@@ -18,6 +18,7 @@
 #include "relevance/exact/network.h"
 #include "relevance/exact/painter.h"
 #include "relevance/precision.h"
+#include "runtime/one_thread.h"
 #include "runtime/philox.h"
 #include "runtime/reused_memory.h"
 
@@ -135,6 +136,7 @@ class ExactEngine : public SweepEngine {
     at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) {
       const c10::InferenceMode guard;
       const UseMemoryPool reuse(pool_);
+      const OneThread alone;
       for (std::size_t i = next++; i < chunks.size() && !failed; i = next++) {
         try {
           task_.run.check();
