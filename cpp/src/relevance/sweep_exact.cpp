@@ -1,15 +1,12 @@
 // The sweep in its fast exact form (architecture notes, "The relevance sweep, the fast exact way"): no approximation in
 // real arithmetic, only the order of the sums differs from sweep_reference. Sample pictures are the outer loop: per
 // picture the network is folded and run once, then every channel's two pictures are painted from what that run left.
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <atomic>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "relevance/batching.h"
@@ -18,7 +15,6 @@
 #include "relevance/exact/network.h"
 #include "relevance/exact/painter.h"
 #include "relevance/precision.h"
-#include "runtime/one_thread.h"
 #include "runtime/philox.h"
 #include "runtime/reused_memory.h"
 
@@ -67,9 +63,6 @@ struct Chunk {
   std::int64_t first, k;
 };
 
-// On a CPU every thread takes chunks of its own and runs them from the changed layer to the embedding, one thread each:
-// nothing waits, activations stay in the thread's cache, and the numbers do not hang on the number of threads.
-constexpr std::int64_t kCpuChunk = 32;  // pictures; CLIP's matrix products want some
 constexpr std::int64_t kPoolShare = 4;  // of the memory bound: kept for the next chunk
 
 class ExactEngine : public SweepEngine {
@@ -85,7 +78,6 @@ class ExactEngine : public SweepEngine {
                 task.options.preprocess == Preprocess::Float ? task.clip.image_size() : task.generator.image_size()),
         settings_{activation_type(task.options.precision), cpu_ ? exact::kCpuTogether : 0},
         pool_((task.options.memory_bytes > 0 ? task.options.memory_bytes : free_memory("cpu") / 4) / kPoolShare) {
-    if (cpu_ && task.options.batch == 0) batch_ = std::min(batch_ / at::get_num_threads(), kCpuChunk);
     batch_ = std::max<std::int64_t>(2, batch_);
   }
 
@@ -120,39 +112,11 @@ class ExactEngine : public SweepEngine {
 
   template <typename Work>
   void run_chunks(const std::vector<Chunk>& chunks, const Work& work, ProgressMeter& meter) {
-    if (!cpu_) {
-      for (const Chunk& chunk : chunks) {
-        task_.run.check();
-        work(chunk);
-        meter.step(2 * chunk.k);
-      }
-      return;
+    for (const Chunk& chunk : chunks) {
+      task_.run.check();
+      work(chunk);
+      meter.step(2 * chunk.k);
     }
-    std::atomic<std::size_t> next{0};
-    std::atomic<std::int64_t> painted{0};
-    std::atomic<bool> failed{false};
-    std::int64_t reported = 0;
-    const std::thread::id caller = std::this_thread::get_id();
-    at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) {
-      const c10::InferenceMode guard;
-      const UseMemoryPool reuse(pool_);
-      const OneThread alone;
-      for (std::size_t i = next++; i < chunks.size() && !failed; i = next++) {
-        try {
-          task_.run.check();
-          work(chunks[i]);
-          painted += 2 * chunks[i].k;
-          if (std::this_thread::get_id() != caller) continue;
-          const std::int64_t now = painted;  // progress is told on the calling thread only
-          meter.step(now - reported);
-          reported = now;
-        } catch (...) {
-          failed = true;
-          throw;
-        }
-      }
-    });
-    meter.step(painted - reported);
   }
 
   void sweep_chunk(const exact::Painter& painter, const SweepBlock& block, std::int64_t picture, const Chunk& chunk,
