@@ -94,8 +94,11 @@ class ExactEngine : public SweepEngine {
       std::vector<at::Tensor> styles = task_.generator.layout().unflatten(task_.inputs.base.narrow(0, picture, 1));
       for (at::Tensor& style : styles) style = style[0];
       const exact::Painter painter(network_, canvas_, styles, noise_of(network_, task_.options, picture), settings_);
-      const auto work = [&](const Chunk& chunk) { sweep_chunk(painter, block, picture, chunk, sums); };
-      run_chunks(chunks_of(parts), work, meter);
+      for (const Chunk& chunk : chunks_of(parts)) {
+        task_.run.check();
+        sweep_chunk(painter, block, picture, chunk, sums);
+        meter.step(2 * chunk.k);
+      }
     }
   }
 
@@ -108,15 +111,6 @@ class ExactEngine : public SweepEngine {
       }
     }
     return chunks;
-  }
-
-  template <typename Work>
-  void run_chunks(const std::vector<Chunk>& chunks, const Work& work, ProgressMeter& meter) {
-    for (const Chunk& chunk : chunks) {
-      task_.run.check();
-      work(chunk);
-      meter.step(2 * chunk.k);
-    }
   }
 
   void sweep_chunk(const exact::Painter& painter, const SweepBlock& block, std::int64_t picture, const Chunk& chunk,
