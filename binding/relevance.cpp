@@ -71,6 +71,9 @@ SweepOptions read_sweep(const Options& options) {
                                                               {"float16", Precision::Float16},
                                                               {"bfloat16", Precision::BFloat16}});
   }
+  if (!options.value("stopAt").IsUndefined()) sweep.stop_at = options.integer("stopAt", 1, kMostInteger);
+  if (!options.value("cosine").IsUndefined()) sweep.cosine = options.number("cosine");
+  if (!options.value("confidence").IsUndefined()) sweep.confidence = options.number("confidence");
   sweep.batch = options.integer("batch", 0, kMostInteger);
   sweep.memory_bytes = options.integer("memoryBytes", 0, kMostBytes);
   return sweep;

@@ -1,5 +1,5 @@
 /*
- * `npm run prebuild`: makes prebuilds/<platform>-<arch>, the native part that goes into the npm package. prebuildify builds
+ * `npm run prebuilds`: makes prebuilds/<platform>-<arch>, the native part that goes into the npm package. prebuildify builds
  * through cmake-js (by way of prebuild-shim.mjs) in a folder of its own, since it moves the addon out of the build it made;
  * then the result is checked for what would break on another machine.
  */
@@ -17,7 +17,7 @@ const voice = new Voice();
 const cuda = process.argv.includes('--cuda');
 
 try {
-  await setUp({ what: 'npm run prebuild', parts: ['npm'], voice });
+  await setUp({ what: 'npm run prebuilds', parts: ['npm'], voice });
   const native = new NativeInputs(voice, cuda);
   await native.fetch();
   const work = join(ROOT, 'build', 'prebuild');

@@ -93,6 +93,11 @@ export interface NativeSweepOptions extends NativeSampleSettings {
   noise: NativeNoise;
   /** Of the exact sweep's activations. Default 'float32'; the reference uses the models' own. */
   precision?: 'float32' | 'tf32' | 'float16' | 'bfloat16';
+  /** Of the method 'stop-at'. */
+  stopAt?: number | undefined;
+  /** Of the method 'adaptive'. */
+  cosine?: number | undefined;
+  confidence?: number | undefined;
   batch: number;
   memoryBytes: number;
 }

@@ -19,6 +19,8 @@ const NUMBERS = [
   'rendered',
   'seconds',
 ] as const;
+/** Numbers that some methods have. */
+const METHOD_NUMBERS = ['stopAt', 'cosine', 'confidence'] as const;
 const STRINGS = [
   'method',
   'implementation',
@@ -45,6 +47,7 @@ export async function writeRelevance(file: string, relevance: RelevanceLike): Pr
   const total = mean.length;
   const metadata: Record<string, string> = { format: FORMAT, version: VERSION };
   for (const key of NUMBERS) metadata[snakeCase(key)] = String(meta[key]);
+  for (const key of METHOD_NUMBERS) if (meta[key] !== undefined) metadata[snakeCase(key)] = String(meta[key]);
   for (const key of STRINGS) metadata[key === 'version' ? 'package_version' : snakeCase(key)] = meta[key];
   metadata['layers'] = JSON.stringify(meta.layers);
   metadata['style_layers'] = JSON.stringify(
@@ -101,7 +104,7 @@ export async function readRelevance(file: string): Promise<RelevanceLike> {
   if (shape.length !== 2) damaged("'rows' is no matrix");
 
   const meta: Record<string, unknown> = {};
-  for (const key of NUMBERS) {
+  for (const key of [...NUMBERS, ...METHOD_NUMBERS.filter((name) => snakeCase(name) in metadata)]) {
     const value = Number(metadata[snakeCase(key)] ?? NaN);
     meta[key] = Number.isFinite(value) ? value : damaged(`the metadata '${snakeCase(key)}' is no number`);
   }

@@ -27,12 +27,18 @@ import type { RunOptions, StyleLayer, StyleLayout, StyleStatistics } from './typ
 
 /** How a relevance was computed. */
 export interface RelevanceMeta {
-  /** As asked for: `'exact'`, `'reference'`, or `'imported'` for a file of another tool. */
+  /** As asked for: `'exact'`, `'reference'`, `'stop-at'`, `'adaptive'`, or `'imported'` for a file of another tool. */
   readonly method: string;
-  /** What computed it: `'exact'`, or `'reference'`, the permanent readable implementation. */
+  /** What painted the pictures: `'exact'`, `'stop-at'`, or `'reference'`, the permanent readable implementation. */
   readonly implementation: string;
   /** Number type of the models: `'float32'` is the ground truth. */
   readonly precision: string;
+  /** Of the method `'stop-at'`: the last resolution that ran for every channel. */
+  readonly stopAt?: number | undefined;
+  /** Of the method `'adaptive'`: the cosine to the row of all pictures, and the probability of it, that ended a channel. */
+  readonly cosine?: number | undefined;
+  readonly confidence?: number | undefined;
+  /** Sample pictures a channel; for the method `'adaptive'` at most. */
   readonly images: number;
   readonly sigmas: number;
   readonly perturb: 'absolute' | 'relative';

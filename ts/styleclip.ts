@@ -22,7 +22,7 @@ import { Generator, STATISTICS_SAMPLES } from './generator.js';
 import { Identity } from './identity.js';
 import { handleOf } from './model.js';
 import { checkMatch } from './model-match.js';
-import { Relevance } from './relevance.js';
+import { Relevance, type RelevanceMeta } from './relevance.js';
 import { native, packageFile } from './runtime.js';
 import { checkRun, runNative } from './signals.js';
 import { planIn, requireNoPlan, sweepPlace, type SweepShard } from './sweep-shards.js';
@@ -54,7 +54,7 @@ const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', 'device', 'dtype'
 const SWEEP_KEYS = [
   ...['signal', 'onProgress', 'truncationPsi', 'truncationCutoff', 'images', 'sigmas', 'perturb', 'seed', 'layers'],
   ...['method', 'precision', 'memory', 'preprocess', 'noise', 'batch', 'statistics', 'statisticsSamples'],
-  ...['directory', 'shard', 'resume', 'stopAt'],
+  ...['directory', 'shard', 'resume', 'stopAt', 'cosine', 'confidence'],
 ];
 
 /** A generator, a CLIP model, and what else was given. `await using` it, or call close(). */
@@ -274,9 +274,10 @@ export class StyleClip implements Closeable {
   #sweepSettings(o: SweepOptions) {
     const { generator } = this;
     refuseLater(o);
-    const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference']);
+    const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference', 'stop-at', 'adaptive']);
     const settings = {
       method,
+      ...methodSettings(method, o, generator.info.imageSize),
       precision: this.#precision(method, o.precision),
       images: checkInteger(o.images ?? 100, 'images', 1, 100_000),
       sigmas: checkNumber(o.sigmas ?? 5, 'sigmas', 0.001, 1000),
@@ -381,12 +382,31 @@ function refuseLater(o: SweepOptions): void {
     fail(
       'ARGUMENT',
       `${what} is not in this version of the package`,
-      "Leave it out: method 'exact' in one piece is what there is for now.",
+      "Leave it out: method 'exact' is what there is for now.",
     );
-  if (o.stopAt !== undefined) later('a sweep that stops at a lower resolution');
-  if (o.method !== undefined && ['stop-at', 'gradient', 'screened', 'adaptive'].includes(o.method)) {
-    later(`the sweep method '${o.method}'`);
+  if (o.method !== undefined && ['gradient', 'screened'].includes(o.method)) later(`the sweep method '${o.method}'`);
+}
+
+/** Settings that only one method has; given for another one they are refused. */
+function methodSettings(
+  method: string,
+  o: SweepOptions,
+  imageSize: number,
+): Pick<RelevanceMeta, 'stopAt' | 'cosine' | 'confidence'> {
+  const owners = { stopAt: 'stop-at', cosine: 'adaptive', confidence: 'adaptive' } as const;
+  for (const key of ['stopAt', 'cosine', 'confidence'] as const) {
+    if (o[key] === undefined || owners[key] === method) continue;
+    fail('ARGUMENT', `${key} is given for the method '${method}'`, `It belongs to the method '${owners[key]}'.`);
   }
+  if (method === 'stop-at') {
+    return { stopAt: checkInteger(o.stopAt ?? Math.min(256, imageSize / 2), 'stopAt', 4, imageSize) };
+  }
+  if (method !== 'adaptive') return {};
+  const share = (value: unknown, name: string): number => {
+    const number = checkNumber(value, name, 0, 1);
+    return number > 0 && number < 1 ? number : fail('RANGE', `${name} is ${number}`, 'Between 0 and 1, both excluded.');
+  };
+  return { cosine: share(o.cosine ?? 0.99, 'cosine'), confidence: share(o.confidence ?? 0.95, 'confidence') };
 }
 
 function memoryBytes(value: unknown): number {

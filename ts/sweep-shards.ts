@@ -118,11 +118,15 @@ function metaOf(plan: NativePlan, rendered: number): RelevanceMeta {
   const settings = parseJsonObject({ text: plan.settings }) ?? {};
   const text = (key: string): string => String(settings[key]);
   const number = (key: string): number => Number(settings[key]);
+  const own = (key: string): number | undefined => (key in settings ? number(key) : undefined);
+  const [stopAt, cosine, confidence] = ['stop_at', 'cosine', 'confidence'].map(own);
   const layers = settings['layers'];
   return {
     method: text('method'),
     implementation: text('implementation'),
     precision: text('precision'),
+    ...(stopAt === undefined ? {} : { stopAt }),
+    ...(cosine === undefined ? {} : { cosine, confidence }),
     images: number('images'),
     sigmas: number('sigmas'),
     perturb: text('perturb') === 'relative' ? 'relative' : 'absolute',

@@ -211,7 +211,9 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
   /**
    * Default `'exact'`: the fast method, which changes nothing but the order of sums; it takes StyleGAN2 archives
    * apart, and sends any other generator through `'reference'`, the permanent readable implementation. The
-   * result's metadata says which of them computed it. The other methods come with later versions.
+   * result's metadata says which of them computed it. `'stop-at'` runs a changed channel's layers up to the resolution
+   * `stopAt` only; `'adaptive'` paints fewer pictures of channels whose row is known early (`cosine`, `confidence`).
+   * The other methods come with later versions.
    */
   method?: SweepMethod | undefined;
   /**
@@ -243,6 +245,17 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
   shard?: `${number}/${number}` | undefined;
   /** False: a directory that holds a sweep already is refused, `ERR_STYLECLIP_FILE_EXISTS`. Default true. */
   resume?: boolean | undefined;
-  /** As the method `'stop-at'`. */
+  /**
+   * Of the method `'stop-at'`: resolution after which a changed picture is finished as the unchanged one is, so that layers
+   * above it, where a picture costs most, are not run again. Channels of layers above it run in full. One of the generator's
+   * resolutions. Default 256, or half of the picture where that is smaller.
+   */
   stopAt?: number | undefined;
+  /**
+   * Of the method `'adaptive'`: a channel gets no more pictures when its row's cosine to the row of all `images` pictures is
+   * at least this, above 0, below 1. Default 0.99.
+   */
+  cosine?: number | undefined;
+  /** Of the method `'adaptive'`: probability with which that holds for a channel, above 0, below 1. Default 0.95. */
+  confidence?: number | undefined;
 }

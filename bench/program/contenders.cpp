@@ -91,9 +91,8 @@ Run Sweeps::run(const Contender& contender, const Load& load) const {
     const SweepBlock whole{0, static_cast<std::int64_t>(swept.moving.size()), 0, load.images};
     RelevanceSums sums(whole.rows, models_.clip->embedding_dim(), device);
     ProgressMeter meter(context, "sweep", engine->work(whole), "images");
-    engine->run(whole, sums, meter);
+    result.images = engine->run(whole, sums, meter);
     finish_rows(sums, swept.channels, swept.moving, load.images);
-    result.images = engine->work(whole);
     result.channels = whole.rows;
     result.implementation = engine->implementation();
     result.batch = engine->batch();

@@ -48,8 +48,14 @@ struct SweepOptions {
   Preprocess preprocess = Preprocess::Float;
   NoiseMode noise = NoiseMode::Const;
   Precision precision = Precision::Float32;  // of "exact" and the methods built on it; "reference" uses the models' own
-  std::int64_t batch = 0;                    // pictures a forward; 0: chosen from the picture size and `memory_bytes`
-  std::int64_t memory_bytes = 0;             // bound on working memory; 0: a quarter of the device's free memory
+  /// "stop-at" only: the resolution whose later layers are not run again for a changed channel; 0: 256, or half of the
+  /// picture where that is smaller.
+  std::int64_t stop_at = 0;
+  /// "adaptive" only: a channel's pictures end when, with at least this confidence, its row's cosine to the row of all
+  /// `images` pictures is at least `cosine`. Both between 0 and 1.
+  double cosine = 0.99, confidence = 0.95;
+  std::int64_t batch = 0;         // pictures a forward; 0: chosen from the picture size and `memory_bytes`
+  std::int64_t memory_bytes = 0;  // bound on working memory; 0: a quarter of the device's free memory
 };
 
 /// Row i belongs to flat style channel channels[i].
@@ -77,7 +83,7 @@ RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStati
 RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                           const SweepOptions& options, const RunContext& run);
 
-/// Names of the methods compiled in: "reference", "exact".
+/// Names of the methods compiled in: "reference", "exact", "stop-at", "adaptive".
 std::vector<std::string> sweep_methods();
 /// The sweep by the method of that name; Argument for one that does not exist, naming those that do.
 RelevanceRows sweep(const std::string& method, Generator& generator, Clip& clip, const StyleStatistics& statistics,

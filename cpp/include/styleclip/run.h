@@ -42,6 +42,8 @@ class ProgressMeter {
  public:
   ProgressMeter(const RunContext& run, std::string phase, std::int64_t total, std::string unit);
   void step(std::int64_t n);
+  /// Takes n units off what is to be done: they turned out not to be needed.
+  void spare(std::int64_t n);
 
  private:
   const RunContext& run_;

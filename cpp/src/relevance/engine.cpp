@@ -4,6 +4,7 @@
 #include <ATen/DeviceAccelerator.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "relevance/batching.h"
 
@@ -14,11 +15,23 @@ SweepEngine::SweepEngine(const SweepTask& task)
       batch_(choose_batch(task.options.batch, task.options.memory_bytes,
                           picture_bytes(task.generator.layout(), task.clip.image_size()), task.generator.device())) {}
 
-void SweepEngine::check_finite(const RelevanceSums& sums, const SweepBlock& block, std::int64_t first,
+SweepPart SweepEngine::part_of(const SweepBlock& block) {
+  SweepPart part{std::vector<std::int64_t>(static_cast<std::size_t>(block.rows)), block.first_picture, block.pictures};
+  std::iota(part.rows.begin(), part.rows.end(), block.first_row);
+  return part;
+}
+
+std::int64_t SweepEngine::run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter) {
+  add(part_of(block), sums, meter);
+  return work(block);
+}
+
+void SweepEngine::check_finite(const RelevanceSums& sums, const SweepPart& part, std::int64_t first,
                                std::int64_t k) const {
   const std::int64_t broken = sums.first_not_finite(first, k);
   if (broken < 0) return;
-  const std::int64_t row = task_.inputs.moving[static_cast<std::size_t>(block.first_row + broken)];
+  const auto number = static_cast<std::size_t>(part.rows[static_cast<std::size_t>(broken)]);
+  const std::int64_t row = task_.inputs.moving[number];
   throw Error(ErrorCode::NotFinite,
               "The pictures of " +
                   channel_name(task_.generator.layout(), task_.inputs.channels[static_cast<std::size_t>(row)]) +

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "relevance/relevance_sums.h"
 #include "relevance/sweep_inputs.h"
@@ -19,6 +20,12 @@ namespace styleclip {
 /// Rows first_row … of SweepInputs::moving, in sample pictures first_picture ….
 struct SweepBlock {
   std::int64_t first_row = 0, rows = 0, first_picture = 0, pictures = 0;
+};
+
+/// Any rows of SweepInputs::moving, ascending, in sample pictures first_picture ….
+struct SweepPart {
+  std::vector<std::int64_t> rows;
+  std::int64_t first_picture = 0, pictures = 0;
 };
 
 /// All that a method works on; owned by the caller and alive as long as the engine.
@@ -37,20 +44,26 @@ class SweepEngine {
   SweepEngine(const SweepEngine&) = delete;
   SweepEngine& operator=(const SweepEngine&) = delete;
 
-  /// Adds the block: row i of `sums` is row first_row + i of the sweep. Steps `meter` by pictures painted. Where memory
-  /// runs out the batch is halved and the piece done again. Throws NotFinite naming the channel, Aborted within one
-  /// batch, OutOfMemory where a single pair of pictures does not fit.
-  virtual void run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter) = 0;
+  /// Adds the part: row i of `sums` is part.rows[i]. Steps `meter` by pictures painted. Where memory runs out the batch is
+  /// halved and the piece done again. Throws NotFinite naming the channel, Aborted within one batch, OutOfMemory where a
+  /// single pair of pictures does not fit.
+  virtual void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) = 0;
+  /// Adds the block: row i of `sums` is row first_row + i of the sweep. Returns the pictures painted. Throws as add().
+  virtual std::int64_t run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter);
   /// "reference", "exact", …: what computes, which may be another than what was asked for.
   virtual std::string implementation() const = 0;
   /// Pictures a forward at present. It falls when memory runs out, and the sums' last bits hang on it.
-  std::int64_t batch() const { return batch_; }
-  /// Pictures that a block paints.
+  virtual std::int64_t batch() const { return batch_; }
+  /// Whether a block must hold all sample pictures of its rows, since what is done depends on what came before.
+  virtual bool needs_all_pictures() const { return false; }
+  /// Pictures that a block paints, at most.
   virtual std::int64_t work(const SweepBlock& block) const { return 2 * block.rows * block.pictures; }
 
  protected:
-  /// Throws NotFinite when rows [first, first + k) of `sums`, the block's own numbering, hold a number that is not finite.
-  void check_finite(const RelevanceSums& sums, const SweepBlock& block, std::int64_t first, std::int64_t k) const;
+  /// Throws NotFinite when rows [first, first + k) of `sums`, the part's own numbering, hold a number that is not finite.
+  void check_finite(const RelevanceSums& sums, const SweepPart& part, std::int64_t first, std::int64_t k) const;
+  /// The block as a part.
+  static SweepPart part_of(const SweepBlock& block);
   /// In a catch block: makes the batch smaller, to at most half of `pictures`, where the exception says that memory ran out
   /// and `pictures` could be fewer than `smallest`; throws it on otherwise. Thread-safe.
   void halve_or_rethrow(std::int64_t pictures, std::int64_t smallest);

@@ -10,5 +10,8 @@ namespace styleclip {
 std::unique_ptr<SweepEngine> make_reference_engine(const SweepTask& task);
 /// The reference engine where the generator cannot be taken apart.
 std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task);
+/// Argument where the generator cannot be taken apart.
+std::unique_ptr<SweepEngine> make_stop_at_engine(const SweepTask& task);
+std::unique_ptr<SweepEngine> make_adaptive_engine(const SweepTask& task);
 
 }  // namespace styleclip

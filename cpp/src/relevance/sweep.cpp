@@ -14,7 +14,8 @@ struct Method {
   const char* name;
   std::unique_ptr<SweepEngine> (*make)(const SweepTask&);
 };
-constexpr std::array kMethods = {Method{"reference", &make_reference_engine}, Method{"exact", &make_exact_engine}};
+constexpr std::array kMethods = {Method{"reference", &make_reference_engine}, Method{"exact", &make_exact_engine},
+                                 Method{"stop-at", &make_stop_at_engine}, Method{"adaptive", &make_adaptive_engine}};
 
 }  // namespace
 
@@ -42,9 +43,9 @@ RelevanceRows sweep(const std::string& method, Generator& generator, Clip& clip,
   const SweepBlock whole{0, static_cast<std::int64_t>(inputs.moving.size()), 0, options.images};
   RelevanceSums sums(whole.rows, clip.embedding_dim(), c10::Device(clip.device()));
   ProgressMeter meter(run, "sweep", engine->work(whole), "images");
-  engine->run(whole, sums, meter);
+  const std::int64_t painted = engine->run(whole, sums, meter);
   RelevanceRows result = finish_rows(sums, inputs.channels, inputs.moving, options.images);
-  result.images = engine->work(whole);
+  result.images = painted;
   result.implementation = engine->implementation();
   result.batch = engine->batch();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

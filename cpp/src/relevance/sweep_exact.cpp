@@ -40,35 +40,21 @@ std::vector<at::Tensor> noise_of(const exact::Network& network, const SweepOptio
   return maps;
 }
 
-// Rows of a block that belong to one layer: [first, first + count) of the block's own numbering.
-struct LayerRows {
-  std::size_t layer;
-  std::int64_t first, count;
-};
-
-std::vector<LayerRows> by_layer(const StyleLayout& layout, const SweepInputs& inputs, const SweepBlock& block) {
-  std::vector<LayerRows> parts;
-  for (std::int64_t i = 0; i < block.rows; ++i) {
-    const std::int64_t row = inputs.moving[static_cast<std::size_t>(block.first_row + i)];
-    const std::size_t layer = layout.layer_of(inputs.channels[static_cast<std::size_t>(row)]);
-    if (parts.empty() || parts.back().layer != layer) parts.push_back({layer, i, 0});
-    ++parts.back().count;
-  }
-  return parts;
-}
-
-// Rows of a block that go through the network together; all of one layer.
+// Rows of a part that go through the network together, part.rows[first] …; all of one layer.
 struct Chunk {
   std::size_t layer;
   std::int64_t first, k;
 };
 
+constexpr std::int64_t kStopAt = 256;   // default of stop-at: config-f's pictures at a quarter of their size
 constexpr std::int64_t kPoolShare = 4;  // of the memory bound: kept for the next chunk
 
 class ExactEngine : public SweepEngine {
  public:
-  ExactEngine(const SweepTask& task, exact::Network network)
+  /// `stop_at`: resolution after which pictures are finished as the unchanged one is; the network's own for none.
+  ExactEngine(const SweepTask& task, exact::Network network, std::int64_t stop_at)
       : SweepEngine(task),
+        stop_at_(stop_at < network.image_size),
         network_(std::move(network)),
         clip_(clip_for(task)),
         cpu_(c10::Device(task.generator.device()).is_cpu()),
@@ -76,72 +62,82 @@ class ExactEngine : public SweepEngine {
         // the whole picture.
         canvas_(network_,
                 task.options.preprocess == Preprocess::Float ? task.clip.image_size() : task.generator.image_size()),
-        settings_{activation_type(task.options.precision), cpu_ ? exact::kCpuTogether : 0},
+        settings_{activation_type(task.options.precision), cpu_ ? exact::kCpuTogether : 0, stop_at},
         pool_((task.options.memory_bytes > 0 ? task.options.memory_bytes : free_memory("cpu") / 4) / kPoolShare) {
     batch_ = std::max<std::int64_t>(2, batch_);
   }
 
-  std::string implementation() const override { return "exact"; }
+  std::string implementation() const override { return stop_at_ ? "stop-at" : "exact"; }
 
-  void run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter) override {
+  void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) override {
     const c10::InferenceMode guard;
     const PrecisionGuard precision(task_.options.precision);
     const UseMemoryPool reuse(pool_);
-    const std::vector<LayerRows> parts = by_layer(task_.generator.layout(), task_.inputs, block);
-    for (std::int64_t i = 0; i < block.pictures; ++i) {
+    for (std::int64_t i = 0; i < part.pictures; ++i) {
       task_.run.check();
-      const std::int64_t picture = block.first_picture + i;
+      const std::int64_t picture = part.first_picture + i;
       std::vector<at::Tensor> styles = task_.generator.layout().unflatten(task_.inputs.base.narrow(0, picture, 1));
       for (at::Tensor& style : styles) style = style[0];
       const exact::Painter painter(network_, canvas_, styles, noise_of(network_, task_.options, picture), settings_);
-      for (const Chunk& chunk : chunks_of(parts)) {
+      for (const Chunk& chunk : chunks_of(part)) {
         task_.run.check();
-        sweep_chunk(painter, block, picture, chunk, sums);
+        sweep_chunk(painter, part, picture, chunk, sums);
         meter.step(2 * chunk.k);
       }
     }
   }
 
  private:
-  std::vector<Chunk> chunks_of(const std::vector<LayerRows>& parts) const {
+  // Flat index of a row's channel.
+  std::int64_t channel_of(std::int64_t row) const {
+    const std::int64_t place = task_.inputs.moving[static_cast<std::size_t>(row)];
+    return task_.inputs.channels[static_cast<std::size_t>(place)];
+  }
+
+  std::vector<Chunk> chunks_of(const SweepPart& part) const {
+    const StyleLayout& layout = task_.generator.layout();
     std::vector<Chunk> chunks;
-    for (const LayerRows& part : parts) {
-      for (std::int64_t done = 0; done < part.count; done += chunks.back().k) {
-        chunks.push_back({part.layer, part.first + done, std::min(batch_ / 2, part.count - done)});
+    for (std::size_t i = 0; i < part.rows.size(); ++i) {
+      const std::size_t layer = layout.layer_of(channel_of(part.rows[i]));
+      if (chunks.empty() || chunks.back().layer != layer || chunks.back().k >= batch_ / 2) {
+        chunks.push_back({layer, static_cast<std::int64_t>(i), 0});
       }
+      ++chunks.back().k;
     }
     return chunks;
   }
 
-  void sweep_chunk(const exact::Painter& painter, const SweepBlock& block, std::int64_t picture, const Chunk& chunk,
+  void sweep_chunk(const exact::Painter& painter, const SweepPart& part, std::int64_t picture, const Chunk& chunk,
                    RelevanceSums& sums) {
     at::Tensor f;
     try {
-      f = embed(painter, picture, chunk.layer, block.first_row + chunk.first, chunk.k);
+      f = embed(painter, picture, chunk.layer, part.rows.data() + chunk.first, chunk.k);
     } catch (...) {
       halve_or_rethrow(2 * chunk.k, 2);
     }
     if (!f.defined()) {
       pool_.trim();
       const std::int64_t half = chunk.k / 2;
-      sweep_chunk(painter, block, picture, {chunk.layer, chunk.first, half}, sums);
-      sweep_chunk(painter, block, picture, {chunk.layer, chunk.first + half, chunk.k - half}, sums);
+      sweep_chunk(painter, part, picture, {chunk.layer, chunk.first, half}, sums);
+      sweep_chunk(painter, part, picture, {chunk.layer, chunk.first + half, chunk.k - half}, sums);
       return;
     }
     sums.add(chunk.first, f.narrow(0, 0, chunk.k).unsqueeze(1), f.narrow(0, chunk.k, chunk.k).unsqueeze(1));
-    check_finite(sums, block, chunk.first, chunk.k);
+    check_finite(sums, part, chunk.first, chunk.k);
   }
 
-  // Embeddings [2 k, dim] of rows first … first + k − 1 of the sweep, which are of one layer: plus first.
-  at::Tensor embed(const exact::Painter& painter, std::int64_t picture, std::size_t layer, std::int64_t first,
+  // Embeddings [2 k, dim] of rows[0] … rows[k − 1] of the sweep, which are of one layer: plus first.
+  at::Tensor embed(const exact::Painter& painter, std::int64_t picture, std::size_t layer, const std::int64_t* rows,
                    std::int64_t k) {
     const SweepInputs& inputs = task_.inputs;
     const StyleLayer& place = task_.generator.layout().layers[layer];
-    const at::Tensor rows = at::tensor(
-        at::ArrayRef(inputs.moving).slice(static_cast<std::size_t>(first), static_cast<std::size_t>(k)), at::kLong);
-    const at::Tensor here = rows.to(inputs.plus.device());
-    const at::Tensor channels =
-        (at::tensor(inputs.channels, at::kLong).index_select(0, rows) - place.offset).to(here.device());
+    std::vector<std::int64_t> places(static_cast<std::size_t>(k)), in_layer(places.size());
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      places[i] = inputs.moving[static_cast<std::size_t>(rows[i])];
+      in_layer[i] = channel_of(rows[i]) - place.offset;
+    }
+    const at::Tensor here = at::tensor(places, at::kLong).to(inputs.plus.device());
+    const at::Tensor channels = at::tensor(in_layer, at::kLong).to(here.device());
     const at::Tensor plus = inputs.plus.select(1, picture).index_select(0, here);
     const at::Tensor minus = inputs.minus.select(1, picture).index_select(0, here);
     // Layers come as [conv, torgb], then [conv, conv, torgb] a block.
@@ -160,6 +156,7 @@ class ExactEngine : public SweepEngine {
     return task.clip.converted(wanted);
   }
 
+  bool stop_at_;
   exact::Network network_;
   std::shared_ptr<Clip> clip_;
   bool cpu_;
@@ -168,17 +165,22 @@ class ExactEngine : public SweepEngine {
   MemoryPool pool_;
 };
 
-}  // namespace
-
-std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task) {
-  const c10::InferenceMode guard;
+// The generator's network, after the checks that every method on it shares; nullopt where it cannot be taken apart.
+std::optional<exact::Network> network_of(const SweepTask& task) {
   const bool cpu = c10::Device(task.generator.device()).is_cpu();
   if (cpu && task.options.precision == Precision::TF32) {
     throw Error(ErrorCode::Argument,
                 "The precision tf32 is NVIDIA's, and the models are on " + task.generator.device() + ".",
                 "Use float32, or bfloat16 where the processor has it.");
   }
-  std::optional<exact::Network> network = exact::read_network(task.generator);
+  return exact::read_network(task.generator);
+}
+
+}  // namespace
+
+std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task) {
+  const c10::InferenceMode guard;
+  std::optional<exact::Network> network = network_of(task);
   if (!network) {
     const Precision precision = task.options.precision;
     if (precision != Precision::Float32 && precision_name(precision) != task.generator.dtype()) {
@@ -189,7 +191,28 @@ std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task) {
     }
     return make_reference_engine(task);
   }
-  return std::make_unique<ExactEngine>(task, std::move(*network));
+  const std::int64_t whole = network->image_size;
+  return std::make_unique<ExactEngine>(task, std::move(*network), whole);
+}
+
+std::unique_ptr<SweepEngine> make_stop_at_engine(const SweepTask& task) {
+  const c10::InferenceMode guard;
+  std::optional<exact::Network> network = network_of(task);
+  if (!network) {
+    throw Error(ErrorCode::Argument,
+                "This generator cannot be taken apart, so its pictures cannot be stopped at a lower resolution.",
+                "Use method reference, or a StyleGAN2 archive.");
+  }
+  const std::int64_t whole = network->image_size;
+  const std::int64_t wanted = task.options.stop_at > 0 ? task.options.stop_at : std::min(kStopAt, whole / 2);
+  const auto& layers = network->to_rgbs;
+  if (std::none_of(layers.begin(), layers.end(), [&](const exact::ToRgb& l) { return l.resolution == wanted; })) {
+    std::string known;
+    for (const exact::ToRgb& layer : layers) known += (known.empty() ? "" : ", ") + std::to_string(layer.resolution);
+    throw Error(ErrorCode::Range, "The generator has no resolution " + std::to_string(wanted) + " to stop at.",
+                "Its resolutions are " + known + ".");
+  }
+  return std::make_unique<ExactEngine>(task, std::move(*network), wanted);
 }
 
 }  // namespace styleclip

@@ -19,14 +19,14 @@
 namespace styleclip {
 namespace {
 
-// S codes with one channel replaced in each: rows `first` … `first + k − 1` of inputs.moving, pictures m0 … m0 + m − 1.
+// S codes with one channel replaced in each: rows[0] … rows[k − 1] of inputs.moving, pictures m0 … m0 + m − 1.
 // [2, k, m, total]; index 0 is plus.
-at::Tensor perturbed_codes(const SweepInputs& inputs, std::int64_t first, std::int64_t k, std::int64_t m0,
+at::Tensor perturbed_codes(const SweepInputs& inputs, const std::int64_t* rows, std::int64_t k, std::int64_t m0,
                            std::int64_t m) {
   const at::Tensor base = inputs.base.narrow(0, m0, m);
   at::Tensor codes = base.expand({2, k, m, base.size(1)}).clone();
   for (std::int64_t i = 0; i < k; ++i) {
-    const std::int64_t row = inputs.moving[static_cast<std::size_t>(first + i)];
+    const std::int64_t row = inputs.moving[static_cast<std::size_t>(rows[i])];
     const std::int64_t channel = inputs.channels[static_cast<std::size_t>(row)];
     codes.select(0, 0).select(0, i).select(1, channel).copy_(inputs.plus[row].narrow(0, m0, m));
     codes.select(0, 1).select(0, i).select(1, channel).copy_(inputs.minus[row].narrow(0, m0, m));
@@ -65,19 +65,20 @@ class ReferenceEngine : public SweepEngine {
 
   std::string implementation() const override { return "reference"; }
 
-  void run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter) override {
+  void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) override {
     const c10::NoGradGuard no_grad;
     const PrecisionGuard precision(Precision::Float32);  // where the models are in float32, so is the arithmetic
+    const auto rows = static_cast<std::int64_t>(part.rows.size());
     std::int64_t k = 0;
-    for (std::int64_t first = 0; first < block.rows; first += k) {
+    for (std::int64_t first = 0; first < rows; first += k) {
       // A batch of 1 renders the two signs one by one.
       const std::int64_t pairs = std::max<std::int64_t>(1, batch_ / 2);
-      const std::int64_t pictures_a_part = even_part(block.pictures, pairs);
-      k = std::min(std::max<std::int64_t>(1, pairs / pictures_a_part), block.rows - first);
-      for (std::int64_t m0 = 0; m0 < block.pictures; m0 += pictures_a_part) {
-        const std::int64_t m = std::min(pictures_a_part, block.pictures - m0);
-        const std::int64_t picture = block.first_picture + m0;
-        const at::Tensor codes = perturbed_codes(task_.inputs, block.first_row + first, k, picture, m);
+      const std::int64_t pictures_a_part = even_part(part.pictures, pairs);
+      k = std::min(std::max<std::int64_t>(1, pairs / pictures_a_part), rows - first);
+      for (std::int64_t m0 = 0; m0 < part.pictures; m0 += pictures_a_part) {
+        const std::int64_t m = std::min(pictures_a_part, part.pictures - m0);
+        const std::int64_t picture = part.first_picture + m0;
+        const at::Tensor codes = perturbed_codes(task_.inputs, part.rows.data() + first, k, picture, m);
         at::Tensor f;
         while (!f.defined()) {
           try {
@@ -89,7 +90,7 @@ class ReferenceEngine : public SweepEngine {
         sums.add(first, f[0], f[1]);
         meter.step(2 * k * m);
       }
-      check_finite(sums, block, first, k);
+      check_finite(sums, part, first, k);
     }
   }
 };

@@ -39,4 +39,9 @@ void ProgressMeter::step(std::int64_t n) {
   run_.progress(progress_);
 }
 
+void ProgressMeter::spare(std::int64_t n) {
+  progress_.total -= n;
+  step(0);
+}
+
 }  // namespace styleclip

@@ -27,6 +27,9 @@ interface Flags extends CommonFlags {
   method: SweepMethod;
   preprocess: 'float' | 'reference8';
   precision?: Precision;
+  stopAt?: number;
+  cosine?: number;
+  confidence?: number;
   memory?: `${number}GiB`;
   statisticsSamples: number;
   batch?: number;
@@ -102,6 +105,23 @@ export function sweepCommand(command: Command, start: Start): Command {
     .addOption(
       new Option('--precision <type>', 'number type of the activations (of the models, for the reference)').argParser(
         parse.oneOf('float32', 'tf32', 'float16', 'bfloat16'),
+      ),
+    )
+    .addOption(
+      new Option(
+        '--stop-at <size>',
+        'of the method stop-at: last resolution that runs (default: 256, or half the picture)',
+      ).argParser(parse.integerWithin(4, 1024)),
+    )
+    .addOption(
+      new Option(
+        '--cosine <c>',
+        'of the method adaptive: cosine to the row of all pictures that is enough (default: 0.99)',
+      ).argParser(parse.numberWithin(0, 1)),
+    )
+    .addOption(
+      new Option('--confidence <p>', 'of the method adaptive: probability of that (default: 0.95)').argParser(
+        parse.numberWithin(0, 1),
       ),
     )
     .addOption(new Option('--memory <size>', 'bound on working memory, for example 4GiB').argParser(memory))
@@ -239,6 +259,9 @@ function sweepOptions(session: Session, flags: Flags): Omit<SweepOptions, 'shard
     ...(flags.precision === undefined ? {} : { precision: flags.precision }),
     ...(flags.memory === undefined ? {} : { memory: flags.memory }),
     ...(flags.batch === undefined ? {} : { batch: flags.batch }),
+    ...(flags.stopAt === undefined ? {} : { stopAt: flags.stopAt }),
+    ...(flags.cosine === undefined ? {} : { cosine: flags.cosine }),
+    ...(flags.confidence === undefined ? {} : { confidence: flags.confidence }),
     ...session.run,
   };
 }

@@ -5,6 +5,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cmath>
@@ -58,19 +59,27 @@ std::int64_t Painter::together(std::size_t conv) const {
   return std::max<std::int64_t>(2, settings_.together_bytes / bytes / 2 * 2);
 }
 
-void Painter::run_from(std::size_t conv, const at::Tensor& x, const at::Tensor& target) const {
+std::size_t Painter::last_for(std::size_t conv) const {
+  const std::size_t last = folded_.size() - 1;
+  if (settings_.stop_at <= 0 || network_.convs[conv].resolution > settings_.stop_at) return last;
+  std::size_t stop = conv;
+  while (stop < last && network_.convs[stop + 1].resolution <= settings_.stop_at) ++stop;
+  return stop;
+}
+
+void Painter::run_from(std::size_t conv, std::size_t last, const at::Tensor& x, const at::Tensor& target) const {
   at::Tensor now = x;
-  for (std::size_t i = conv; i < folded_.size(); ++i) {
+  for (std::size_t i = conv; i <= last; ++i) {
     const std::int64_t n = now.size(0), most = together(i);
     if (n > most) {
       for (std::int64_t first = 0; first < n; first += most) {
         const std::int64_t part = std::min(most, n - first);
-        run_from(i, now.narrow(0, first, part), target.narrow(0, first, part));
+        run_from(i, last, now.narrow(0, first, part), target.narrow(0, first, part));
       }
       return;
     }
     Painting to = painting(i, target);
-    now = run_layer(folded_[i], now, to, i + 1 < folded_.size());
+    now = run_layer(folded_[i], now, to, i < last);
   }
 }
 
@@ -78,17 +87,17 @@ void Painter::perturb_from(std::size_t conv, const at::Tensor& channels, const a
                            const at::Tensor& minus, at::Tensor& target) const {
   Painting to = painting(conv, target);
   const at::Tensor y = perturbed_layer(folded_[conv], bases_[conv], channels, plus, minus, to);
-  run_from(conv + 1, y, target);
+  run_from(conv + 1, last_for(conv), y, target);
 }
 
 at::Tensor Painter::paint_conv(std::size_t conv, const at::Tensor& channels, const at::Tensor& plus,
                                const at::Tensor& minus) const {
-  const std::size_t first = to_rgb_after(conv);
+  const std::size_t first = to_rgb_after(conv), last = to_rgb_after(last_for(conv));
   const std::int64_t k = channels.numel();
-  const auto start = [&](std::int64_t n) {
-    return first == 0 ? at::zeros({n, 3, canvas_.size(), canvas_.size()}, network_.input.options())
-                      : totals_[first - 1].expand({n, -1, -1, -1}).clone();
-  };
+  // What stands on the canvas before the changed layers paint: all that came before, and what comes after the last of them.
+  at::Tensor around = first == 0 ? at::zeros_like(base()) : totals_[first - 1];
+  if (last + 1 < totals_.size()) around = around + (base() - totals_[last]);
+  const auto start = [&](std::int64_t n) { return around.expand({n, -1, -1, -1}).clone(); };
   const std::int64_t most = together(conv) / 2;
   if (k <= most) {
     at::Tensor canvas = start(2 * k);

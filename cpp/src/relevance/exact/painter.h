@@ -19,6 +19,9 @@ struct PainterSettings {
   /// Pictures go through a layer together as long as their activations stay below this, so that they are still in a
   /// processor's cache when the next layer wants them. 0: all at once, for devices that want large batches.
   std::int64_t together_bytes = 0;
+  /// Resolution up to which a changed channel's layers run; 0: all of them. What the later toRGB layers add is the
+  /// unchanged picture's. A channel of a later layer runs in full.
+  std::int64_t stop_at = 0;
 };
 /// together_bytes for a CPU: half of a second cache.
 constexpr std::int64_t kCpuTogether = 1 << 20;
@@ -43,7 +46,9 @@ class Painter {
  private:
   Painting painting(std::size_t conv, const at::Tensor& target) const;
   std::int64_t together(std::size_t conv) const;
-  void run_from(std::size_t conv, const at::Tensor& x, const at::Tensor& target) const;
+  // The last convolution that runs for a channel of convolution `conv`.
+  std::size_t last_for(std::size_t conv) const;
+  void run_from(std::size_t conv, std::size_t last, const at::Tensor& x, const at::Tensor& target) const;
   void perturb_from(std::size_t conv, const at::Tensor& channels, const at::Tensor& plus, const at::Tensor& minus,
                     at::Tensor& target) const;
 

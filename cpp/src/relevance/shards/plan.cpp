@@ -241,6 +241,11 @@ Settings settings_of(const std::string& method, const Generator& generator, cons
   put(settings, "device", generator.device().substr(0, generator.device().find(':')));
   put(settings, "method", method);
   put(settings, "precision", name_of(options.precision));
+  if (method == "stop-at") put(settings, "stop_at", options.stop_at);
+  if (method == "adaptive") {
+    put(settings, "cosine", options.cosine);
+    put(settings, "confidence", options.confidence);
+  }
   put(settings, "images", options.images);
   put(settings, "sigmas", options.sigmas);
   put(settings, "perturb", options.perturbation == Perturbation::Absolute ? "absolute" : "relative");

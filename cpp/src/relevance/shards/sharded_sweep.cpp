@@ -102,6 +102,15 @@ void ShardedSweep::State::settle_plan() {
     own.implementation = engine->implementation();
     own.block_rows = share.rows > 0 ? share.rows : there ? there->block_rows : 0;
     own.block_images = share.pictures > 0 ? share.pictures : there ? there->block_images : 0;
+    if (engine->needs_all_pictures()) {
+      if (own.block_images != 0 && own.block_images != own.images) {
+        throw Error(ErrorCode::Argument,
+                    "Shards of the method " + method + " hold all pictures of their channels, not " +
+                        std::to_string(own.block_images) + ".",
+                    "Leave the pictures of a shard out.");
+      }
+      own.block_images = own.images;
+    }
     // Work that is the same for any number of rows is done once.
     const bool by_row = engine->work({0, 1, 0, 1}) != engine->work({0, 2, 0, 1});
     if (own.block_rows == 0 && !by_row) own.block_rows = std::max<std::int64_t>(1, std::ssize(own.moving));
@@ -180,9 +189,8 @@ void ShardedSweep::State::compute(std::int64_t index, SweepShard& shard, const R
 
   const SweepBlock block = plan.block(index);
   shards::ShardSums computed{RelevanceSums(block.rows, plan.embedding, c10::Device(clip.device())), 0, 0, ""};
-  const std::int64_t pictures = engine->work(block);
-  ProgressMeter meter(run, "sweep", pictures, "images");
-  engine->run(block, computed.sums, meter);
+  ProgressMeter meter(run, "sweep", engine->work(block), "images");
+  const std::int64_t pictures = engine->run(block, computed.sums, meter);
   computed.batch = engine->batch();
   computed.rendered = pictures;
   computed.machine = shards::this_machine(generator.device());
