@@ -1,8 +1,8 @@
 /*
  * `npm run lint [-- NAME] [--all]` and `npm run format` (--fix): types of everything that is TypeScript or has JSDoc types, floating promises
  * and other mistakes, formatting, the package's manifest, and clang-format and clang-tidy on C++. The two clang tools are
- * PyPI wheels of a pinned version, so that everybody's machine formats alike. clang-tidy looks at changed files only, or,
- * with --all, at every one (half an hour on two cores).
+ * PyPI wheels of a pinned version, so that everybody's machine formats alike. clang-tidy looks at changed files only, at
+ * most the latest 20 of them, or, with --all, at every one (half an hour on two cores).
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
@@ -85,6 +85,18 @@ async function program(command, args) {
 }
 
 /**
+ * Those of `sources` that changed, or whose header of the same name did, in the order of `changed`.
+ * @param {string[]} changed
+ * @param {string[]} sources
+ */
+export function sourcesOf(changed, sources) {
+  const stem = (/** @type {string} */ file) => file.slice(0, file.length - extname(file).length);
+  const byStem = new Map(sources.map((file) => [stem(file), file]));
+  const found = changed.filter((file) => CPP.has(extname(file))).map((file) => byStem.get(stem(file)));
+  return [...new Set(found)].filter((file) => file !== undefined);
+}
+
+/**
  * clang-tidy on files that changed since the last commit of others, or on all. It reads the compile commands of a build
  * folder without precompiled headers, which are GCC's and mean nothing to clang.
  * @param {Voice} voice
@@ -93,15 +105,18 @@ async function program(command, args) {
  * @param {boolean} all
  */
 async function tidy(voice, tool, cpp, all) {
-  const changed = new Set(await changedFiles(ROOT));
-  const stem = (/** @type {string} */ file) => file.slice(0, -extname(file).length);
-  const stems = new Set([...changed].map(stem));
   // cuda/register*.cpp are compiled with CUDA's headers only, which this configuration has not.
-  const files = cpp
-    .filter((file) => extname(file) === '.cpp' && !/^(test|bench)\//.test(file) && !file.startsWith('cuda/register'))
-    .filter((file) => all || stems.has(stem(file)));
+  const sources = cpp.filter(
+    (file) => extname(file) === '.cpp' && !/^(test|bench)\//.test(file) && !file.startsWith('cuda/register'),
+  );
+  const files = all ? sources : sourcesOf(await changedFiles(ROOT), sources);
   const some = all ? files : files.slice(0, MOST_TIDIED);
-  if (files.length > some.length) voice.say(`lint: clang-tidy takes ${some.length} of ${files.length} changed files`);
+  if (files.length > some.length) {
+    voice.say(`lint: clang-tidy takes the ${some.length} latest of ${files.length} changed files`);
+    voice.say(
+      `lint: clang-tidy leaves out ${files.slice(some.length).join(' ')} (\`npm run lint -- clang-tidy --all\`)`,
+    );
+  }
   if (some.length === 0) return;
   const { found } = discoverLibtorch({ needHeaders: true });
   if (!found) throw new Error('libtorch is not set up: run `npm run build` first');

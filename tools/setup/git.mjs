@@ -27,15 +27,19 @@ export async function trackedFiles(root) {
 }
 
 /**
- * Files changed since STYLECLIP_LINT_BASE, else since this branch left origin's main, else in the last commit; and those
- * not committed yet.
+ * Files changed since STYLECLIP_LINT_BASE, else since this branch left origin's main, else in the last commit (of a merge:
+ * all that it brought to its first parent), and those not committed yet. The latest come first: what is not committed, then
+ * by the last commit that changed the file.
  * @param {string} root
  */
 export async function changedFiles(root) {
   const [head] = await git(root, 'rev-parse', 'HEAD');
   const [fork] = await git(root, 'merge-base', 'HEAD', 'origin/main');
   const base = process.env.STYLECLIP_LINT_BASE ?? (fork && fork !== head ? fork : 'HEAD~1');
-  const committed = await git(root, 'diff', '--name-only', '--diff-filter=d', base);
   const fresh = await git(root, 'ls-files', '--others', '--exclude-standard');
-  return [...new Set([...committed, ...fresh])];
+  const uncommitted = await git(root, 'diff', '--name-only', '--diff-filter=d', 'HEAD');
+  const changed = await git(root, 'diff', '--name-only', '--diff-filter=d', base);
+  const known = new Set(changed);
+  const latestFirst = await git(root, 'log', '--name-only', '--format=', `${base}..HEAD`);
+  return [...new Set([...fresh, ...uncommitted, ...latestFirst.filter((file) => known.has(file)), ...changed])];
 }
