@@ -1,5 +1,6 @@
 // Statistics of the styles and the relevance sweep.
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -20,6 +21,45 @@ constexpr std::int64_t kMostBytes = std::int64_t{1} << 50;
 
 SampleSettings read_samples(const Options& options) {
   return {options.seed("seed"), options.number("truncationPsi"), options.integer("truncationCutoff", -1, kMostInteger)};
+}
+
+/// The CLIP model of a sweep, which has to be where the generator is.
+std::shared_ptr<LoadedModel> open_clip(const Napi::Value& value, const LoadedModel& generator) {
+  auto clip = ModelObject::open(value, "clip");
+  if (&generator.thread != &clip->thread) {
+    refuse(ErrorCode::Argument, "the generator is on " + generator.device + " and the CLIP model on " + clip->device,
+           "Load both on one device.");
+  }
+  return clip;
+}
+
+/// The name of options.method; "reference" where it is left out.
+std::string read_method(const Options& options) {
+  return options.value("method").IsUndefined() ? "reference" : options.text("method");
+}
+
+SweepOptions read_sweep(const Options& options) {
+  SweepOptions sweep;
+  sweep.images = options.integer("images", 1, kMostInteger);
+  sweep.sigmas = options.number("sigmas");
+  sweep.perturbation = options.choice<Perturbation>(
+      "perturb", {{"absolute", Perturbation::Absolute}, {"relative", Perturbation::Relative}});
+  sweep.layers = options.texts("layers");
+  sweep.samples = read_samples(options);
+  sweep.preprocess = read_preprocess(options);
+  sweep.noise = read_noise(options);
+  if (!options.value("precision").IsUndefined()) {
+    sweep.precision = options.choice<Precision>("precision", {{"float32", Precision::Float32},
+                                                              {"tf32", Precision::TF32},
+                                                              {"float16", Precision::Float16},
+                                                              {"bfloat16", Precision::BFloat16}});
+  }
+  if (!options.value("stopAt").IsUndefined()) sweep.stop_at = options.integer("stopAt", 1, kMostInteger);
+  if (!options.value("cosine").IsUndefined()) sweep.cosine = options.number("cosine");
+  if (!options.value("confidence").IsUndefined()) sweep.confidence = options.number("confidence");
+  sweep.batch = options.integer("batch", 0, kMostInteger);
+  sweep.memory_bytes = options.integer("memoryBytes", 0, kMostBytes);
+  return sweep;
 }
 
 Napi::Value statistics(const Napi::CallbackInfo& info) {
@@ -55,33 +95,12 @@ Napi::Object write_statistics(Napi::Env env, const StyleStatistics& statistics) 
   return object;
 }
 
-SweepOptions read_sweep(const Options& options) {
-  SweepOptions sweep;
-  sweep.images = options.integer("images", 1, kMostInteger);
-  sweep.sigmas = options.number("sigmas");
-  sweep.perturbation = options.choice<Perturbation>(
-      "perturb", {{"absolute", Perturbation::Absolute}, {"relative", Perturbation::Relative}});
-  sweep.layers = options.texts("layers");
-  sweep.samples = read_samples(options);
-  sweep.preprocess = read_preprocess(options);
-  sweep.noise = read_noise(options);
-  if (!options.value("precision").IsUndefined()) {
-    sweep.precision = options.choice<Precision>("precision", {{"float32", Precision::Float32},
-                                                              {"tf32", Precision::TF32},
-                                                              {"float16", Precision::Float16},
-                                                              {"bfloat16", Precision::BFloat16}});
-  }
-  if (!options.value("stopAt").IsUndefined()) sweep.stop_at = options.integer("stopAt", 1, kMostInteger);
-  if (!options.value("cosine").IsUndefined()) sweep.cosine = options.number("cosine");
-  if (!options.value("confidence").IsUndefined()) sweep.confidence = options.number("confidence");
-  sweep.batch = options.integer("batch", 0, kMostInteger);
-  sweep.memory_bytes = options.integer("memoryBytes", 0, kMostBytes);
-  return sweep;
-}
-
-std::string read_method(const Options& options) {
-  return options.value("method").IsUndefined() ? "reference" : options.text("method");
-}
+SweepIn::SweepIn(const Napi::CallbackInfo& info)
+    : generator(ModelObject::open(info[0], "generator")),
+      clip(open_clip(info[1], *generator)),
+      statistics(Options(info[2], "statistics")),
+      method(read_method(Options(info[3], "options"))),
+      options(read_sweep(Options(info[3], "options"))) {}
 
 void to_host(RelevanceRows& rows) {
   rows.rows = to_host(rows.rows);
@@ -106,24 +125,14 @@ Napi::Object write_relevance(Napi::Env env, const RelevanceRows& rows) {
 namespace {
 
 Napi::Value run_sweep(const Napi::CallbackInfo& info) {
-  auto generator = ModelObject::open(info[0], "generator");
-  auto clip = ModelObject::open(info[1], "clip");
-  if (&generator->thread != &clip->thread) {
-    refuse(ErrorCode::Argument, "the generator is on " + generator->device + " and the CLIP model on " + clip->device,
-           "Load both on one device.");
-  }
-  StatisticsIn statistics(Options(info[2], "statistics"));
-  const Options options(info[3], "options");
-  const std::string method = read_method(options);
-  SweepOptions wanted = read_sweep(options);
-  DeviceThread& thread = generator->thread;
+  SweepIn in(info);
+  DeviceThread& thread = in.generator->thread;
   return Environment::of(info.Env())
       .call(
           thread, info[4], "sweep the style channels",
-          [generator = std::move(generator), clip = std::move(clip), statistics = std::move(statistics), method,
-           wanted = std::move(wanted)](const RunContext& run) {
-            RelevanceRows rows =
-                sweep(method, generator->get<Generator>(), clip->get<Clip>(), statistics.view(), wanted, run);
+          [in = std::move(in)](const RunContext& run) {
+            RelevanceRows rows = sweep(in.method, in.generator->get<Generator>(), in.clip->get<Clip>(),
+                                       in.statistics.view(), in.options, run);
             to_host(rows);
             return rows;
           },

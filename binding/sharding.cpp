@@ -53,30 +53,22 @@ void require_open(const LoadedModel& model) {
 }
 
 Napi::Value open_sweep(const Napi::CallbackInfo& info) {
-  auto generator = ModelObject::open(info[0], "generator");
-  auto clip = ModelObject::open(info[1], "clip");
-  if (&generator->thread != &clip->thread) {
-    refuse(ErrorCode::Argument, "the generator is on " + generator->device + " and the CLIP model on " + clip->device,
-           "Load both on one device.");
-  }
-  StatisticsIn statistics(Options(info[2], "statistics"));
+  SweepIn in(info);
   const Options options(info[3], "options");
-  const std::string method = read_method(options);
-  SweepOptions wanted = read_sweep(options);
   ShardOptions shards;
   shards.directory = options.text("directory");
   shards.part = options.integer("part", 1, kMostInteger);
   shards.parts = options.integer("parts", 1, kMostInteger);
-  DeviceThread& thread = generator->thread;
-  const auto opened = std::make_shared<OpenSweep>(std::move(generator), std::move(clip));
+  DeviceThread& thread = in.generator->thread;
+  const auto opened = std::make_shared<OpenSweep>(in.generator, in.clip);
   Environment::of(info.Env()).adopt(opened);
   return Environment::of(info.Env())
       .call(
           thread, info[4], "open a sweep in " + shards.directory,
-          [opened, statistics = std::move(statistics), method, wanted = std::move(wanted),
-           shards](const RunContext& run) {
-            opened->sweep = ShardedSweep::open(method, opened->generator->get<Generator>(), opened->clip->get<Clip>(),
-                                               statistics.view(), wanted, shards, run);
+          [opened, in = std::move(in), shards](const RunContext& run) {
+            opened->sweep =
+                ShardedSweep::open(in.method, opened->generator->get<Generator>(), opened->clip->get<Clip>(),
+                                   in.statistics.view(), in.options, shards, run);
             return opened->sweep->size();
           },
           [opened](Napi::Env env, std::int64_t&& size) -> Napi::Value {

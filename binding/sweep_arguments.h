@@ -1,7 +1,11 @@
 // What the calls of a sweep share, whether it runs in one piece or in shards.
 #pragma once
 
+#include <memory>
+#include <string>
+
 #include "convert.h"
+#include "model.h"
 #include "styleclip/relevance.h"
 
 namespace styleclip::binding {
@@ -16,9 +20,15 @@ struct StatisticsIn {
   StyleStatistics view() const { return {mean.view(), sigma.view(), samples}; }
 };
 
-SweepOptions read_sweep(const Options& options);
-/// The name of options.method; "reference" where it is left out.
-std::string read_method(const Options& options);
+/// What a sweep takes, as the first four arguments: generator, CLIP model, statistics, options.
+struct SweepIn {
+  std::shared_ptr<LoadedModel> generator, clip;  // open, on one device
+  StatisticsIn statistics;
+  std::string method;
+  SweepOptions options;
+
+  explicit SweepIn(const Napi::CallbackInfo& info);
+};
 
 /// Makes tensors ready to be copied out. Device thread.
 void to_host(RelevanceRows& rows);
