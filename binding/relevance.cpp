@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "convert.h"
 #include "environment.h"
@@ -38,6 +39,14 @@ std::string read_method(const Options& options) {
   return options.value("method").IsUndefined() ? "reference" : options.text("method");
 }
 
+// Flat S indices; left out: every channel of the layers.
+std::vector<std::int64_t> read_channels(const Options& options) {
+  if (options.value("channels").IsUndefined()) return {};
+  const HostArray given = read_array(options.value("channels"), {options.path("channels"), {at::kInt}});
+  const std::int32_t* const narrow = given.as<std::int32_t>();
+  return {narrow, narrow + given.length};
+}
+
 SweepOptions read_sweep(const Options& options) {
   SweepOptions sweep;
   sweep.images = options.integer("images", 1, kMostInteger);
@@ -45,6 +54,12 @@ SweepOptions read_sweep(const Options& options) {
   sweep.perturbation = options.choice<Perturbation>(
       "perturb", {{"absolute", Perturbation::Absolute}, {"relative", Perturbation::Relative}});
   sweep.layers = options.texts("layers");
+  sweep.channels = read_channels(options);
+  if (!options.value("text").IsUndefined()) {
+    const HostArray text = read_array(options.value("text"), {options.path("text"), {at::kFloat}});
+    sweep.text = text.view().clone();
+    sweep.probes = options.integer("probes", 1, kMostInteger);
+  }
   sweep.samples = read_samples(options);
   sweep.preprocess = read_preprocess(options);
   sweep.noise = read_noise(options);

@@ -288,15 +288,20 @@ test('edit without files draws its own; a grid and a video', async (t) => {
   t.is((await sharp(join(folder.path, 'e.png')).metadata()).format, 'png');
 });
 
-test('edit names what is missing: a relevance, an encoder, a matching generator', async (t) => {
+test('edit without a relevance screens the channels of its text, and says so', async (t) => {
+  const ended = await run(['edit', ...DIRECTION, ...models.flags, '--count', '1', '--out', 'screened.png', '--json']);
+  t.is(ended.code, 0, ended.stdout);
+  t.regex(ended.stderr, /screened.*styleclip sweep/s);
+  const { result: edited } = JSON.parse(ended.stdout) as { result: { direction: { selected: number } } };
+  t.true(edited.direction.selected > 0);
+});
+
+test('edit names what is missing: an encoder, a matching generator', async (t) => {
   const code = async (...args: string[]): Promise<[number | null, string, string]> => {
     const ended = await run([...args, '--json']);
     const { error } = JSON.parse(ended.stdout) as { error: { code: string; remedy: string } };
     return [ended.code, error.code, error.remedy];
   };
-  const [exit, name, remedy] = await code('edit', ...DIRECTION, ...models.flags);
-  t.deepEqual([exit, name], [3, 'ERR_STYLECLIP_FILE_NOT_FOUND']);
-  t.regex(remedy, /styleclip sweep/);
   await sharp({ create: { width: 16, height: 16, channels: 3, background: 'red' } })
     .png()
     .toFile(join(folder.path, 'my-cat.png'));

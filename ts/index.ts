@@ -48,6 +48,7 @@ export type { Preset, PresetName } from './presets.js';
 export { Relevance } from './relevance.js';
 export type { DirectionOptions, ImportOptions, RelevanceLike, RelevanceMeta, RelevanceTarget } from './relevance.js';
 export { devices, versions } from './runtime.js';
+export type { Screening, ScreenOptions } from './screening.js';
 export { readStyleStatistics, writeStyleStatistics } from './styleclip-data.js';
 export type { ReadStatisticsOptions } from './styleclip-data.js';
 export { StyleClip } from './styleclip.js';

@@ -89,6 +89,8 @@ export interface NativeSweepOptions extends NativeSampleSettings {
   sigmas: number;
   perturb: 'absolute' | 'relative';
   layers: string[];
+  /** Flat S indices of `layers`, ascending; left out or empty: all of them. */
+  channels?: Int32Array;
   preprocess: 'float' | 'reference8';
   noise: NativeNoise;
   /** Of the exact sweep's activations. Default 'float32'; the reference uses the models' own. */

@@ -4,6 +4,7 @@ import { fail } from './check.js';
 import { isObject, parseJsonObject, snakeCase } from './files/json.js';
 import { readSafetensors, safetensorsFloat32, safetensorsInt32, writeSafetensors } from './files/safetensors.js';
 import type { RelevanceLike, RelevanceMeta } from './relevance.js';
+import type { Screening } from './screening.js';
 import type { StyleLayer } from './types.js';
 
 const FORMAT = 'styleclip.relevance';
@@ -49,6 +50,7 @@ export async function writeRelevance(file: string, relevance: RelevanceLike): Pr
   for (const key of NUMBERS) metadata[snakeCase(key)] = String(meta[key]);
   for (const key of METHOD_NUMBERS) if (meta[key] !== undefined) metadata[snakeCase(key)] = String(meta[key]);
   for (const key of STRINGS) metadata[key === 'version' ? 'package_version' : snakeCase(key)] = meta[key];
+  if (meta.screened !== undefined) metadata['screened'] = JSON.stringify(meta.screened);
   metadata['layers'] = JSON.stringify(meta.layers);
   metadata['style_layers'] = JSON.stringify(
     layers.map((l) => ({
@@ -114,6 +116,9 @@ export async function readRelevance(file: string): Promise<RelevanceLike> {
   }
   const names = parseJsonObject({ text: `{"list":${metadata['layers'] ?? 'null'}}` })?.['list'];
   meta['layers'] = Array.isArray(names) ? names.map(String) : damaged('the metadata `layers` is no list');
+  if (metadata['screened'] !== undefined) {
+    meta['screened'] = screening(metadata['screened']) ?? damaged('the metadata `screened` is no screening');
+  }
   return {
     rows: float('rows'),
     dim: shape[1]!,
@@ -126,6 +131,14 @@ export async function readRelevance(file: string): Promise<RelevanceLike> {
     layers: styleLayers(metadata['style_layers']) ?? damaged('the metadata `style_layers` is no list of layers'),
     meta: meta as unknown as RelevanceMeta,
   };
+}
+
+function screening(text: string): Screening | undefined {
+  const value = parseJsonObject({ text });
+  const { target, neutral, of, images, margin } = value ?? {};
+  if (typeof target !== 'string' || typeof neutral !== 'string') return undefined;
+  if (typeof of !== 'number' || typeof images !== 'number' || typeof margin !== 'number') return undefined;
+  return { target, neutral, of, images, margin };
 }
 
 function styleLayers(text: string | undefined): StyleLayer[] | undefined {

@@ -21,13 +21,17 @@ import { checkMatch } from './model-match.js';
 import type { NativeDirectionOptions, NativeGlobalDirection } from './native.js';
 import { readRelevance, writeRelevance } from './relevance-file.js';
 import { native } from './runtime.js';
+import type { Screening } from './screening.js';
 import { checkRun, nativeError } from './signals.js';
 import { mergeDirectory } from './sweep-shards.js';
 import type { RunOptions, StyleLayer, StyleLayout, StyleStatistics } from './types.js';
 
 /** How a relevance was computed. */
 export interface RelevanceMeta {
-  /** As asked for: `'exact'`, `'reference'`, `'stop-at'`, `'adaptive'`, or `'imported'` for a file of another tool. */
+  /**
+   * As asked for: `'exact'`, `'reference'`, `'stop-at'`, `'adaptive'`, `'gradient'`, `'screened'`, or `'imported'` for a file
+   * of another tool.
+   */
   readonly method: string;
   /** What painted the pictures: `'exact'`, `'stop-at'`, or `'reference'`, the permanent readable implementation. */
   readonly implementation: string;
@@ -61,6 +65,8 @@ export interface RelevanceMeta {
   readonly seconds: number;
   /** Package that wrote it. */
   readonly version: string;
+  /** Where it holds the channels of one text only: {@link StyleClip.screen}. */
+  readonly screened?: Screening | undefined;
 }
 
 /** What {@link Relevance.from} takes back: a structured clone, or the same fields. */
@@ -209,13 +215,14 @@ export class Relevance implements RelevanceLike {
    * ΔS_c = σ_c · r_c / max|r| (StyleCLIP section 6.2; released code MapTS.GetBoundary). Synchronous, milliseconds.
    *
    * @throws StyleClipError `EMPTY_SELECTION` (with the largest |r|) when nothing passes; `MODEL_MISMATCH` for a text of
-   *   another CLIP; `ARGUMENT`, `RANGE`
+   *   another CLIP; `ARGUMENT`, also for another text than a screened relevance was made for; `RANGE`
    */
   direction(text: TextDirection, options?: DirectionOptions): GlobalDirection {
     const given = checkOptions(options, DIRECTION_KEYS, 'direction');
     const settings = this.#settings(given);
     const force = checkBoolean(given.force ?? false, 'force');
     const target = this.#text(text, force);
+    this.#checkScreened(target, given, force);
     const conditions =
       given.not === undefined ? [] : ((Array.isArray(given.not) ? given.not : [given.not]) as TextDirection[]);
     const out = new Set<number>();
@@ -247,6 +254,26 @@ export class Relevance implements RelevanceLike {
         normaliseLargest: settings.normaliseLargest,
       },
     });
+  }
+
+  /** A screened relevance has the rows that its own text may select, and no others. */
+  #checkScreened(text: TextDirection, o: DirectionOptions, force: boolean): void {
+    const { screened } = this.meta;
+    if (screened === undefined || force) return;
+    if (screened.target !== text.target || screened.neutral !== text.neutral) {
+      fail(
+        'ARGUMENT',
+        `this relevance holds the channels of “${screened.neutral}” → “${screened.target}” only, not those of “${text.neutral}” → “${text.target}”`,
+        'Screen this text too, or sweep all channels once.',
+      );
+    }
+    if (o.not !== undefined && typeof o.beta !== 'number') {
+      fail(
+        'ARGUMENT',
+        '`not` with a screened relevance needs a beta: the most relevant channels of another text are not in it',
+        'Give a number for beta, or sweep all channels once.',
+      );
+    }
   }
 
   /**
@@ -365,6 +392,9 @@ export class Relevance implements RelevanceLike {
    */
   async exportNpy(file: string | URL): Promise<void> {
     const path = checkPath(file);
+    if (this.meta.screened !== undefined) {
+      fail('ARGUMENT', 'a screened relevance holds the channels of one text only', 'Sweep all channels, then export.');
+    }
     const places = convPlaces(this.layers);
     const count = places.filter((p) => p >= 0).length;
     const rows = new Float32Array(count * this.dim);

@@ -2,29 +2,21 @@
 
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  checkInteger,
-  checkNumber,
-  checkOneOf,
-  checkOptions,
-  checkPath,
-  checkSeed,
-  checkTexts,
-  fail,
-  nearest,
-  show,
-} from './check.js';
+import { checkInteger, checkOptions, checkPath, fail } from './check.js';
 import { Clip } from './clip.js';
 import { log } from './configure.js';
 import './dispose.js';
+import type { TextDirection } from './direction.js';
 import { Encoder } from './encoder.js';
 import { Generator, STATISTICS_SAMPLES } from './generator.js';
 import { Identity } from './identity.js';
 import { handleOf } from './model.js';
 import { checkMatch } from './model-match.js';
-import { Relevance, type RelevanceMeta } from './relevance.js';
+import { Relevance } from './relevance.js';
 import { native, packageFile } from './runtime.js';
+import { screenChannels, type ScreenOptions } from './screening.js';
 import { checkRun, runNative } from './signals.js';
+import { SWEEP_KEYS, sweepSettings } from './sweep-settings.js';
 import { planIn, requireNoPlan, sweepPlace, type SweepShard } from './sweep-shards.js';
 import type { Closeable, Device, Dtype, StyleStatistics, SweepOptions } from './types.js';
 
@@ -51,10 +43,14 @@ export interface LoadOptions {
 const FILES = { generator: 'generator.pt', clip: 'clip.pt', identity: 'identity.pt', encoder: 'encoder.pt' } as const;
 const RELEVANCE_FILE = 'relevance.safetensors';
 const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', 'device', 'dtype', 'trust', 'signal'];
-const SWEEP_KEYS = [
-  ...['signal', 'onProgress', 'truncationPsi', 'truncationCutoff', 'images', 'sigmas', 'perturb', 'seed', 'layers'],
-  ...['method', 'precision', 'memory', 'preprocess', 'noise', 'batch', 'statistics', 'statisticsSamples'],
-  ...['directory', 'shard', 'resume', 'stopAt', 'cosine', 'confidence'],
+
+/** Options of a sweep that a screening has no use for. */
+const NOT_SCREENED = [
+  ...['method', 'text', 'directory', 'shard', 'resume', 'stopAt', 'cosine', 'confidence', 'preprocess', 'channels'],
+];
+const SCREEN_KEYS = [
+  ...SWEEP_KEYS.filter((key) => !NOT_SCREENED.includes(key)),
+  ...['beta', 'channels', 'margin', 'screenImages'],
 ];
 
 /** A generator, a CLIP model, and what else was given. `await using` it, or call close(). */
@@ -172,7 +168,21 @@ export class StyleClip implements Closeable {
   async sweep(options?: SweepOptions): Promise<Relevance | undefined> {
     const o = checkOptions(options, SWEEP_KEYS, 'sweep');
     const { generator, clip } = this;
-    const { settings } = this.#sweepSettings(o);
+    if (o.method === 'screened') {
+      const { method: _, text, channels, ...rest } = o;
+      if (channels !== undefined) {
+        fail(
+          'ARGUMENT',
+          "channels is given for the method 'screened'",
+          'It finds the channels; screen() takes their number.',
+        );
+      }
+      if (text === undefined) {
+        fail('ARGUMENT', "the method 'screened' needs a text", 'Pass { text }, a direction of clip.direction().');
+      }
+      return screenChannels(this, text, checkOptions(rest, SCREEN_KEYS, 'a screened sweep'));
+    }
+    const settings = sweepSettings(o, generator);
     const place = sweepPlace(o);
     if (place !== undefined) {
       for await (const shard of this.sweepShards(o)) void shard;
@@ -190,7 +200,7 @@ export class StyleClip implements Closeable {
       () => addon.createCancel(),
       async (run) => addon.sweep(handleOf(generator), handleOf(clip), { mean, sigma, samples }, settings, run),
     );
-    const { seed, batch: _batch, memoryBytes: _memory, ...kept } = settings;
+    const { seed, batch: _batch, memoryBytes: _memory, channels: _channels, ...kept } = settings;
     return Relevance.from({
       rows: result.rows.data,
       dim: result.rows.shape[1]!,
@@ -216,6 +226,17 @@ export class StyleClip implements Closeable {
   }
 
   /**
+   * The channels of one text, without a sweep of all: the gradient at a few sample pictures ranks the channels, and those
+   * that come into question are swept exactly. The result has these rows only, and {@link Relevance.direction} takes no
+   * other text with it.
+   *
+   * @throws StyleClipError `EMPTY_SELECTION` when nothing comes into question; as {@link sweep}
+   */
+  async screen(text: TextDirection, options?: ScreenOptions): Promise<Relevance> {
+    return screenChannels(this, text, checkOptions(options, SCREEN_KEYS, 'screen'));
+  }
+
+  /**
    * The same as a stream of finished shards, each one already on the disk: blocks of channels × sample pictures, those that
    * were there before included. Leaving the loop ends the work; an abort ends it within one batch and leaves whole shards
    * only. Any number of processes may work in one directory. On machines without a common directory, copy `plan.json` to
@@ -229,7 +250,7 @@ export class StyleClip implements Closeable {
   async *sweepShards(options: SweepOptions): AsyncGenerator<SweepShard, void, undefined> {
     const o = checkOptions(options, SWEEP_KEYS, 'sweepShards');
     const { generator, clip } = this;
-    const { settings } = this.#sweepSettings(o);
+    const settings = sweepSettings(o, generator);
     const { directory, part, parts } =
       sweepPlace(o) ?? fail('ARGUMENT', 'sweepShards needs a directory', 'Pass { directory }: shards are files in it.');
     checkRun(o);
@@ -268,33 +289,6 @@ export class StyleClip implements Closeable {
     } finally {
       await addon.closeSweep(handle).catch(() => undefined);
     }
-  }
-
-  /** The options of a sweep, checked, as the core takes them. */
-  #sweepSettings(o: SweepOptions) {
-    const { generator } = this;
-    refuseLater(o);
-    const method = checkOneOf(o.method ?? 'exact', 'method', ['exact', 'reference', 'stop-at', 'adaptive']);
-    const settings = {
-      method,
-      ...methodSettings(method, o, generator.info.imageSize),
-      precision: this.#precision(method, o.precision),
-      images: checkInteger(o.images ?? 100, 'images', 1, 100_000),
-      sigmas: checkNumber(o.sigmas ?? 5, 'sigmas', 0.001, 1000),
-      perturb: checkOneOf(o.perturb ?? 'absolute', 'perturb', ['absolute', 'relative']),
-      layers: this.#layers(o.layers ?? 'conv'),
-      preprocess: checkOneOf(o.preprocess ?? 'float', 'preprocess', ['float', 'reference8']),
-      noise: checkOneOf(o.noise ?? 'const', 'noise', ['const', 'random', 'none']),
-      batch: o.batch === undefined ? 0 : checkInteger(o.batch, 'batch', 1, 65_536),
-      memoryBytes: o.memory === undefined ? 0 : memoryBytes(o.memory),
-      seed: checkSeed(o.seed ?? 0),
-      truncationPsi: checkNumber(o.truncationPsi ?? 0.7, 'truncationPsi', -2, 2),
-      truncationCutoff:
-        o.truncationCutoff === undefined
-          ? -1
-          : checkInteger(o.truncationCutoff, 'truncationCutoff', 0, generator.layout.rows),
-    };
-    return { settings };
   }
 
   #statisticsSamples(o: SweepOptions): number {
@@ -338,35 +332,6 @@ export class StyleClip implements Closeable {
     this.#statistics.set(key, statistics);
     return statistics;
   }
-
-  #precision(method: string, wanted: unknown): NonNullable<SweepOptions['precision']> {
-    const loaded = checkOneOf(this.generator.info.dtype, 'dtype', ['float32', 'float16', 'bfloat16']);
-    if (wanted === undefined) return loaded;
-    const precision = checkOneOf(wanted, 'precision', ['float32', 'tf32', 'float16', 'bfloat16']);
-    if (method === 'reference' && precision !== loaded) {
-      fail(
-        'ARGUMENT',
-        `precision '${precision}' asked of the reference with models loaded in ${loaded}`,
-        "The reference computes as the models do: load them with that dtype, or use method 'exact'.",
-      );
-    }
-    return precision;
-  }
-
-  #layers(value: unknown): string[] {
-    const names = checkTexts(value, 'layers');
-    const known = ['conv', 'torgb', 'all', ...this.generator.layout.layers.map((l) => l.name)];
-    for (const name of names) {
-      if (known.includes(name)) continue;
-      const near = nearest(name, known);
-      fail(
-        'ARGUMENT',
-        `the generator has no layer ${show(name)}`,
-        near ? `Did you mean '${near}'?` : `Layers: ${known.join(', ')}.`,
-      );
-    }
-    return [...names];
-  }
 }
 
 interface Models {
@@ -374,48 +339,6 @@ interface Models {
   clip: Clip;
   identity: Identity | undefined;
   encoder: Encoder | undefined;
-}
-
-/** Options whose engine is not in this version are refused, never quietly ignored. */
-function refuseLater(o: SweepOptions): void {
-  const later = (what: string): never =>
-    fail(
-      'ARGUMENT',
-      `${what} is not in this version of the package`,
-      "Leave it out: method 'exact' is what there is for now.",
-    );
-  if (o.method !== undefined && ['gradient', 'screened'].includes(o.method)) later(`the sweep method '${o.method}'`);
-}
-
-/** Settings that only one method has; given for another one they are refused. */
-function methodSettings(
-  method: string,
-  o: SweepOptions,
-  imageSize: number,
-): Pick<RelevanceMeta, 'stopAt' | 'cosine' | 'confidence'> {
-  const owners = { stopAt: 'stop-at', cosine: 'adaptive', confidence: 'adaptive' } as const;
-  for (const key of ['stopAt', 'cosine', 'confidence'] as const) {
-    if (o[key] === undefined || owners[key] === method) continue;
-    fail('ARGUMENT', `${key} is given for the method '${method}'`, `It belongs to the method '${owners[key]}'.`);
-  }
-  if (method === 'stop-at') {
-    return { stopAt: checkInteger(o.stopAt ?? Math.min(256, imageSize / 2), 'stopAt', 4, imageSize) };
-  }
-  if (method !== 'adaptive') return {};
-  const share = (value: unknown, name: string): number => {
-    const number = checkNumber(value, name, 0, 1);
-    return number > 0 && number < 1 ? number : fail('RANGE', `${name} is ${number}`, 'Between 0 and 1, both excluded.');
-  };
-  return { cosine: share(o.cosine ?? 0.99, 'cosine'), confidence: share(o.confidence ?? 0.95, 'confidence') };
-}
-
-function memoryBytes(value: unknown): number {
-  const text = typeof value === 'string' ? /^(\d+(?:\.\d+)?)GiB$/.exec(value)?.[1] : undefined;
-  if (typeof value === 'string' && text === undefined) {
-    fail('ARGUMENT', `memory is ${show(value)}`, "Pass bytes, or a string such as '4GiB'.");
-  }
-  const bytes = text === undefined ? value : Math.round(Number(text) * 2 ** 30);
-  return checkInteger(bytes, 'memory', 2 ** 20);
 }
 
 function pick(o: LoadOptions): Pick<LoadOptions, 'device' | 'dtype' | 'trust' | 'signal'> {

@@ -1,5 +1,7 @@
 // The option and result types that several public classes share. Classes keep the types that only they use.
 
+import type { TextDirection } from './direction.js';
+
 /**
  * Where a model runs. `'auto'` (the default) is `'cuda'` if a CUDA device is usable, else `'cpu'`; which one it became is
  * said in `info.device`. `'cuda'` is the first CUDA device and never falls back.
@@ -208,12 +210,16 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
   seed?: number | bigint | undefined;
   /** Default `'conv'`. */
   layers?: LayerSet | undefined;
+  /** Only these channels of `layers`, by their place in S (`index` of {@link Relevance.channelAt}), ascending. Default: all. */
+  channels?: Int32Array | readonly number[] | undefined;
   /**
    * Default `'exact'`: the fast method, which changes nothing but the order of sums; it takes StyleGAN2 archives
    * apart, and sends any other generator through `'reference'`, the permanent readable implementation. The
    * result's metadata says which of them computed it. `'stop-at'` runs a changed channel's layers up to the resolution
    * `stopAt` only; `'adaptive'` paints fewer pictures of channels whose row is known early (`cosine`, `confidence`).
-   * The other methods come with later versions.
+   * `'gradient'` is the first-order method: the slope of the embedding at each sample picture, times the two values'
+   * distance; a few pictures take seconds, and it knows nothing of what lies beyond the slope. `'screened'` is for one text:
+   * {@link StyleClip.screen} of `text`.
    */
   method?: SweepMethod | undefined;
   /**
@@ -256,6 +262,8 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
    * at least this, above 0, below 1. Default 0.99.
    */
   cosine?: number | undefined;
+  /** Of the method `'screened'`: the text whose channels are wanted. */
+  text?: TextDirection | undefined;
   /** Of the method `'adaptive'`: probability with which that holds for a channel, above 0, below 1. Default 0.95. */
   confidence?: number | undefined;
 }

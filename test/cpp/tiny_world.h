@@ -71,6 +71,16 @@ inline Weights generator_weights() {
   return weights;
 }
 
+/// Positive weights and input, and styles that start at 6: all that a leaky ReLU is given stays positive near positive
+/// styles, so that pictures are smooth functions of them.
+inline void keep_activations_positive(Weights& weights) {
+  for (auto& [name, values] : weights) {
+    if (name.starts_with("to_rgb")) continue;
+    if (name.ends_with("modulation.bias")) values = at::full_like(values, 6);
+    if (name.ends_with("conv.weight") || name == "input.input") values = values.abs();
+  }
+}
+
 /// Makes one style channel of a layer infinite for about half of all latents, with finite weights.
 inline void overflow_style(Weights& weights, const std::string& layer, std::int64_t channel) {
   weights[layer + ".conv.modulation.bias"][channel] = 3.4e38;

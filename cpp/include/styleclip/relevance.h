@@ -54,8 +54,9 @@ struct SweepOptions {
   /// "adaptive" only: a channel's pictures end when, with at least this confidence, its row's cosine to the row of all
   /// `images` pictures is at least `cosine`. Both between 0 and 1.
   double cosine = 0.99, confidence = 0.95;
-  std::int64_t batch = 0;         // pictures a forward; 0: chosen from the picture size and `memory_bytes`
-  std::int64_t memory_bytes = 0;  // bound on working memory; 0: a quarter of the device's free memory
+  std::int64_t batch = 0;              // pictures a forward; 0: chosen from the picture size and `memory_bytes`
+  std::int64_t memory_bytes = 0;       // bound on working memory; 0: a quarter of the device's free memory
+  std::vector<std::int64_t> channels;  // flat S indices, ascending, of `layers`: only these; empty: all of them
 };
 
 /// Row i belongs to flat style channel channels[i].
@@ -83,7 +84,15 @@ RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStati
 RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                           const SweepOptions& options, const RunContext& run);
 
-/// Names of the methods compiled in: "reference", "exact", "stop-at", "adaptive".
+/// The first-order method: J = ∂ unit(CLIP(picture)) / ∂S at each sample picture, from one backward pass for each number
+/// of the embedding; a channel's difference is J_c (s₊ − s₋), and the rest is as above. It costs embedding_dim passes a
+/// picture, however many channels there are, and says nothing of what lies beyond the slope. `images` of the result counts
+/// the backward passes. Any generator and CLIP that libtorch can differentiate; Argument with Preprocess::Reference8, whose
+/// roundings have no slope. Throws as sweep_reference.
+RelevanceRows sweep_gradient(Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                             const SweepOptions& options, const RunContext& run);
+
+/// Names of the methods compiled in: "reference", "exact", "stop-at", "adaptive", "gradient".
 std::vector<std::string> sweep_methods();
 /// The sweep by the method of that name; Argument for one that does not exist, naming those that do.
 RelevanceRows sweep(const std::string& method, Generator& generator, Clip& clip, const StyleStatistics& statistics,

@@ -109,7 +109,9 @@ void check_open_clip_tower(const json& tower, const std::string& name, const std
     if (unset(value) || harmless().contains(field)) continue;
     if (value.is_string() && plain_values().contains({field, value.get<std::string>()})) continue;
     if (value.is_object() && value.empty()) continue;
-    refuse(file, name + "." + field + " is " + value.dump());
+    std::string what = name;
+    what.append(".").append(field).append(" is ").append(value.dump());
+    refuse(file, what);
   }
 }
 

@@ -88,8 +88,10 @@ class Renaming {
   /// Queries, keys and values, below each other.
   void join(const std::string& attention, const std::string& kind, const std::string& to) {
     std::vector<at::Tensor> parts;
-    for (const char* part : {"q_proj.", "k_proj.", "v_proj."}) {
-      const at::Tensor tensor = take(attention + part + kind);
+    for (const std::string part : {"q_proj.", "k_proj.", "v_proj."}) {
+      std::string name = attention;
+      name.append(part).append(kind);
+      const at::Tensor tensor = take(name);
       if (tensor.defined()) parts.push_back(tensor);
     }
     if (parts.size() < 3) return;
@@ -163,8 +165,15 @@ Imported import_model(const Checkpoint& file, const ImportOptions& options) {
       const std::string from = stack + std::to_string(i) + ".";
       const std::string to = std::string(tower.ours) + "transformer.resblocks." + std::to_string(i) + ".";
       for (const std::string kind : {"weight", "bias"}) {
-        for (const auto& [theirs, ours] : block_names()) names.move(from + theirs + kind, to + ours + kind);
-        names.join(from + "self_attn.", kind, to + "attn.in_proj_" + kind);
+        for (const auto& [theirs, ours] : block_names()) {
+          std::string source = from, target = to;
+          source.append(theirs).append(kind);
+          target.append(ours).append(kind);
+          names.move(source, target);
+        }
+        std::string joined = to;
+        joined.append("attn.in_proj_").append(kind);
+        names.join(from + "self_attn.", kind, joined);
       }
     }
   }

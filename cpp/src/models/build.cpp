@@ -46,8 +46,13 @@ class Builder {
 
   Module build(const Node& node, const std::string& path) {
     std::vector<std::pair<std::string, Module>> children;
+    children.reserve(node.children.size());
+    std::string prefix = path;
+    if (!prefix.empty()) prefix += '.';
     for (const auto& [name, child] : node.children) {
-      children.emplace_back(name, build(*child, path.empty() ? name : path + "." + name));
+      std::string inner = prefix;
+      inner += name;
+      children.emplace_back(name, build(*child, inner));
     }
     const auto found = blueprint_.code.find(path);
     const CodeSpec code = found == blueprint_.code.end() ? CodeSpec{} : found->second;

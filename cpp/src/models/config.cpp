@@ -91,9 +91,10 @@ std::vector<std::string> ConfigReader::subset(const std::string& name, const std
     values.clear();
     for (const nlohmann::json& one : given) {
       if (!one.is_string()) refuse(name, wanted, ErrorCode::Argument);
-      const bool known = std::find(choices.begin(), choices.end(), one) != choices.end();
-      if (!known || std::find(values.begin(), values.end(), one) != values.end()) refuse(name, wanted);
-      values.push_back(one.get<std::string>());
+      const auto value = one.get<std::string>();
+      const bool known = std::find(choices.begin(), choices.end(), value) != choices.end();
+      if (!known || std::find(values.begin(), values.end(), value) != values.end()) refuse(name, wanted);
+      values.push_back(value);
     }
     if (values.empty()) refuse(name, wanted);
   }

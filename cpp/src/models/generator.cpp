@@ -1,6 +1,7 @@
 // The generator: sampling, truncation, StyleSpace in and out. A foreign module with mapping, styles and synthesis works
 // too; what its description does not say is read from attributes, or found by running `styles` once (docs/models.md).
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>

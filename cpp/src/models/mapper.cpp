@@ -1,4 +1,5 @@
 // The mapper: latents to edited latents; see models.h.
+#include <ATen/TensorOperators.h>
 #include <cmath>
 #include <utility>
 

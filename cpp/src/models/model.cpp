@@ -160,6 +160,7 @@ std::vector<at::Tensor> Model::run_method(const std::string& name, const std::ve
     throw Error(ErrorCode::Argument, impl_->path + " has no method '" + name + "'.", "It has: " + names + ".");
   }
   std::vector<at::Tensor> placed;
+  placed.reserve(inputs.size());
   for (const at::Tensor& input : inputs) placed.push_back(input.to(impl_->place));
   // Arguments after `self`: one list takes all the tensors, otherwise each argument takes one.
   const auto& arguments = method->function().getSchema().arguments();

@@ -41,8 +41,10 @@ Taps make_taps(std::int64_t in, std::int64_t out) {
   std::vector<double> weights(static_cast<std::size_t>(taps.width));
   for (std::int64_t o = 0; o < out; ++o) {
     const double centre = (static_cast<double>(o) + 0.5) * scale;
-    const auto first = std::max<std::int64_t>(static_cast<std::int64_t>(centre - support + 0.5), 0);
-    const auto end = std::min(static_cast<std::int64_t>(centre + support + 0.5), in);
+    // Pillow adds a half and truncates.
+    const double low = centre - support + 0.5, high = centre + support + 0.5;
+    const auto first = std::max<std::int64_t>(static_cast<std::int64_t>(low), 0);
+    const auto end = std::min(static_cast<std::int64_t>(high), in);
     double sum = 0;
     for (std::int64_t i = first; i < end; ++i) {
       weights[i - first] = cubic((static_cast<double>(i) - centre + 0.5) * (1 / widen));

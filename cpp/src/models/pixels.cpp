@@ -1,5 +1,7 @@
 // Between a generator's floats and 8-bit pictures.
 #include "styleclip/error.h"
+
+#include <ATen/TensorOperators.h>
 #include "styleclip/models.h"
 
 #include "models/tensors.h"

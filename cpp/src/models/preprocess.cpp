@@ -1,6 +1,7 @@
 // CLIP's preprocessing on tensors; see preprocess.h. The sizes and the crop are torchvision's (Resize, CenterCrop).
 #include "models/preprocess.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/_upsample_bicubic2d_aa.h>
 #include <ATen/ops/tensor.h>
 

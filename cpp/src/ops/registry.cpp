@@ -87,7 +87,7 @@ void require_known(const std::string& op) {
 // Arguments as the dispatcher hands them over -> as the implementations take them: an optional tensor may be undefined.
 template <typename T>
 T& plain(T& argument) {
-  return argument;
+  return argument;  // NOLINT(bugprone-return-const-ref-from-parameter): the dispatcher's own, alive for the call
 }
 at::Tensor plain(const std::optional<at::Tensor>& tensor) { return tensor.value_or(at::Tensor()); }
 

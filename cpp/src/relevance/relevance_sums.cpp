@@ -25,6 +25,15 @@ void RelevanceSums::add(std::int64_t first, const at::Tensor& plus, const at::Te
   accumulate_directions(plus, minus, sum_rows, magnitude_rows, count_rows);
 }
 
+void RelevanceSums::add_differences(std::int64_t first, const at::Tensor& d) {
+  const at::Tensor wide = d.to(at::kDouble);
+  const at::Tensor length = wide.norm(2, 1);  // [k]
+  const at::Tensor scale = at::where(length > 0, length, 1.0);
+  sum.narrow(0, first, d.size(0)).add_(wide / scale.unsqueeze(1));
+  magnitude.narrow(0, first, d.size(0)).add_(length);
+  count.narrow(0, first, d.size(0)).add_((length > 0).to(at::kLong));
+}
+
 std::int64_t RelevanceSums::first_not_finite(std::int64_t first, std::int64_t k) const {
   const at::Tensor finite = at::isfinite(magnitude.narrow(0, first, k));
   if (finite.all().item<bool>()) return -1;

@@ -15,12 +15,15 @@ struct Method {
   std::unique_ptr<SweepEngine> (*make)(const SweepTask&);
 };
 constexpr std::array kMethods = {Method{"reference", &make_reference_engine}, Method{"exact", &make_exact_engine},
-                                 Method{"stop-at", &make_stop_at_engine}, Method{"adaptive", &make_adaptive_engine}};
+                                 Method{"stop-at", &make_stop_at_engine}, Method{"adaptive", &make_adaptive_engine},
+
+                                 Method{"gradient", &make_gradient_engine}};
 
 }  // namespace
 
 std::vector<std::string> sweep_methods() {
   std::vector<std::string> names;
+  names.reserve(kMethods.size());
   for (const Method& method : kMethods) names.emplace_back(method.name);
   return names;
 }
@@ -60,6 +63,11 @@ RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStati
 RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                           const SweepOptions& options, const RunContext& run) {
   return sweep("exact", generator, clip, statistics, options, run);
+}
+
+RelevanceRows sweep_gradient(Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                             const SweepOptions& options, const RunContext& run) {
+  return sweep("gradient", generator, clip, statistics, options, run);
 }
 
 }  // namespace styleclip

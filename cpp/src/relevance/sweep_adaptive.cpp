@@ -3,6 +3,7 @@
 // more pictures of it are painted. Each look may err, so each has an equal part of the probability to.
 //
 // The paper and its released code always take 100 pictures (StyleCLIP, arXiv 2103.17249, section 6; SingleChannel.py).
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 // The sweep in its fast exact form (architecture notes, "The relevance sweep, the fast exact way"): no approximation in
 // real arithmetic, only the order of the sums differs from sweep_reference. Sample pictures are the outer loop: per
 // picture the network is folded and run once, then every channel's two pictures are painted from what that run left.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>

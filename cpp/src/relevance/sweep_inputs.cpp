@@ -52,6 +52,22 @@ void check_statistics(const StyleLayout& layout, const StyleStatistics& statisti
   }
 }
 
+// The channels of the layers asked for, or those of them that are named.
+std::vector<std::int64_t> chosen_channels(const StyleLayout& layout, const SweepOptions& options) {
+  std::vector<std::int64_t> all = layout.select(options.layers);
+  if (options.channels.empty()) return all;
+  for (std::size_t i = 0; i < options.channels.size(); ++i) {
+    const std::int64_t channel = options.channels[i];
+    const bool ascending = i == 0 || options.channels[i - 1] < channel;
+    if (ascending && std::binary_search(all.begin(), all.end(), channel)) continue;
+    throw Error(ErrorCode::Argument,
+                "Style channel " + std::to_string(channel) +
+                    (ascending ? " is not in the layers that are swept." : " is out of order."),
+                "Name channels of these layers by their place in S, each once, in ascending order.");
+  }
+  return options.channels;
+}
+
 at::Tensor sample_base(Generator& generator, const SweepOptions& options, const RunContext& run) {
   std::vector<at::Tensor> blocks;
   for (std::int64_t first = 0; first < options.images; first += kBlock) {
@@ -86,7 +102,7 @@ SweepInputs make_sweep_inputs(Generator& generator, const StyleStatistics& stati
   check_statistics(layout, statistics);
 
   SweepInputs inputs;
-  inputs.channels = layout.select(options.layers);
+  inputs.channels = chosen_channels(layout, options);
   inputs.base = sample_base(generator, options, run);
 
   const at::Tensor index = at::tensor(inputs.channels, at::kLong).to(inputs.base.device());

@@ -6,6 +6,7 @@
 #include <c10/core/CPUAllocator.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <map>
@@ -60,7 +61,7 @@ constexpr std::size_t kPage = 4096, kHugePage = std::size_t{1} << 21;
 thread_local std::shared_ptr<MemoryPool::State> in_use;
 
 std::size_t round_up(std::size_t size) {
-  const std::size_t step = std::bit_floor(size) / 8;
+  const std::size_t step = std::max<std::size_t>(1, std::bit_floor(size) / 8);
   return (size + step - 1) / step * step;
 }
 
@@ -131,7 +132,8 @@ void install() {
     if (c10::GetCPUAllocator()->raw_deleter() == nullptr)
       return false;  // one that has no addresses to free: left alone
     // Never destroyed: tensors may be made until the process ends.
-    c10::SetCPUAllocator(new PoolingAllocator(c10::GetCPUAllocator()), 1);
+    static auto* const allocator = new PoolingAllocator(c10::GetCPUAllocator());
+    c10::SetCPUAllocator(allocator, 1);
     return true;
   }();
   static_cast<void>(done);

@@ -51,18 +51,28 @@ export function addDirectionOptions(command: Command, texts: 'required' | 'optio
     .option('--not <text...>', 'leave out the channels that these other targets use');
 }
 
-/** The relevance that the flags name, else the one that the models come with. Never starts a sweep. */
-export async function findRelevance(session: Session, flags: DirectionFlags, system: StyleClip): Promise<Relevance> {
+/**
+ * The relevance that the flags name, else the one that the models come with, else the channels of this text by screening.
+ * Never starts a sweep of all channels.
+ */
+async function findRelevance(
+  session: Session,
+  flags: DirectionFlags,
+  system: StyleClip,
+  text: TextDirection,
+): Promise<Relevance> {
   if (flags.relevance !== undefined) {
     const file = await session.input.file(flags.relevance);
     return /\.npy$/i.test(file) ? Relevance.importNpy(file, system.generator, session.run) : Relevance.load(file);
   }
   const shipped = await system.relevance();
   if (shipped !== undefined) return shipped;
-  throw new StyleClipError('FILE_NOT_FOUND', 'no relevance of the style channels is at hand for this model', {
-    remedy:
-      'Measure it once with `styleclip sweep --out relevance.safetensors`, then add --relevance relevance.safetensors.',
-  });
+  session.output.note(
+    'No relevance of the style channels is at hand for this model: the channels of this text are being screened. ' +
+      '`styleclip sweep` measures all channels, once for all texts.',
+  );
+  const chosen = flags.channels === undefined ? { beta: flags.beta ?? 'auto' } : { channels: flags.channels };
+  return system.screen(text, { ...chosen, ...session.run });
 }
 
 /** Templates of a file: lines that are not empty; each must say where the text goes. */
@@ -82,10 +92,10 @@ export async function findDirection(
   system: StyleClip,
 ): Promise<GlobalDirection> {
   const templates = flags.templates === undefined ? 'imagenet' : await readTemplates(session, flags.templates);
-  const relevance = await findRelevance(session, flags, system);
   const embed = async (target: string): Promise<TextDirection> =>
     system.clip.direction({ neutral: flags.neutral, target, templates, ...session.run });
   const text = await embed(flags.target);
+  const relevance = await findRelevance(session, flags, system, text);
   const not: TextDirection[] = [];
   for (const other of flags.not ?? []) not.push(await embed(other));
   return relevance.direction(text, {

@@ -30,6 +30,11 @@ interface Flags extends CommonFlags {
   stopAt?: number;
   cosine?: number;
   confidence?: number;
+  target?: string;
+  neutral?: string;
+  beta?: number | 'auto';
+  channels?: number;
+  margin?: number;
   memory?: `${number}GiB`;
   statisticsSamples: number;
   batch?: number;
@@ -124,6 +129,23 @@ export function sweepCommand(command: Command, start: Start): Command {
         parse.numberWithin(0, 1),
       ),
     )
+    .option('--target <text>', 'of the method screened: what a picture should become')
+    .option('--neutral <text>', 'of the method screened: what it is now')
+    .addOption(
+      new Option('--beta <threshold>', 'of the method screened: the β that the direction will use')
+        .argParser(parse.beta)
+        .conflicts('channels'),
+    )
+    .addOption(
+      new Option('--channels <n>', 'of the method screened: how many channels it will keep (default: 20)').argParser(
+        parse.integerWithin(1, 1_000_000),
+      ),
+    )
+    .addOption(
+      new Option('--margin <m>', 'of the method screened: so many times as many are swept (default: 3)').argParser(
+        parse.numberWithin(1, 1000),
+      ),
+    )
     .addOption(new Option('--memory <size>', 'bound on working memory, for example 4GiB').argParser(memory))
     .addOption(
       new Option('--statistics-samples <n>', 'latents for mean and σ of the channels')
@@ -149,6 +171,10 @@ export function sweepCommand(command: Command, start: Start): Command {
 
 async function sweep(session: Session, flags: Flags): Promise<Outcome> {
   const { dir } = flags;
+  if (flags.method === 'screened') return screened(session, flags);
+  for (const name of ['target', 'neutral', 'beta', 'channels', 'margin'] as const) {
+    if (flags[name] !== undefined) usage(`--${name} belongs to the method screened`, 'Add --method screened.');
+  }
   if (flags.shard !== undefined && dir === undefined) usage('--shard needs --dir', 'Name the directory of the shards.');
   if (!flags.resume && dir === undefined) usage('--no-resume needs --dir', 'Name the directory of the shards.');
   if (dir !== undefined && flags.shard !== undefined) return shardsOnly(session, dir, flags);
@@ -159,6 +185,29 @@ async function sweep(session: Session, flags: Flags): Promise<Outcome> {
   const shards = await runShards(session, system, { ...options, directory: dir }, flags);
   const relevance = await Relevance.merge(dir, session.run);
   return finish(file, relevance, { directory: dir, ...shards });
+}
+
+/** The channels of one text. */
+async function screened(session: Session, flags: Flags): Promise<Outcome> {
+  const { target, neutral, beta, channels, margin, dir } = flags;
+  if (target === undefined || neutral === undefined) {
+    usage('the method screened needs a text', 'Give --target and --neutral, or sweep all channels by another method.');
+  }
+  if (dir !== undefined) usage('the method screened has no --dir', 'It takes seconds; leave --dir out.');
+  const file = await relevanceFile(flags);
+  await using system = await loadSystem(session, modelType(flags));
+  const text = await system.clip.direction({ target, neutral, ...session.run });
+  const { method: _, preprocess, ...options } = sweepOptions(session, flags);
+  if (preprocess === 'reference8') usage('8-bit roundings have no gradient', 'Leave --preprocess out.');
+  return finish(
+    file,
+    await system.screen(text, {
+      ...options,
+      ...(beta === undefined ? {} : { beta }),
+      ...(channels === undefined ? {} : { channels }),
+      ...(margin === undefined ? {} : { margin }),
+    }),
+  );
 }
 
 /** A share of a sweep: its shards and no relevance. */
@@ -245,7 +294,7 @@ async function relevanceFile(flags: Flags): Promise<string> {
 }
 
 /** The settings of a sweep as the flags have them. */
-function sweepOptions(session: Session, flags: Flags): Omit<SweepOptions, 'shard'> {
+function sweepOptions(session: Session, flags: Flags): Omit<SweepOptions, 'shard' | 'channels'> {
   const { images, sigmas, perturb, layers, method, preprocess, seed, statisticsSamples } = flags;
   return {
     images,

@@ -94,6 +94,7 @@ STYLECLIP_INLINE void filter_down(const float* before, const float* here, const 
 }
 
 // One body for several instruction sets and number types; a type's name is its own overload.
+// NOLINTBEGIN(bugprone-macro-parentheses): T is a type
 #define STYLECLIP_UP_LAYER(T)                                                                                  \
   STYLECLIP_VECTORISED void across(const T* products, const Shape& shape, const float* f, float* line) {       \
     filter_across<T>(products, shape, f, line);                                                                \
@@ -106,6 +107,7 @@ STYLECLIP_UP_LAYER(float)
 STYLECLIP_UP_LAYER(c10::BFloat16)
 STYLECLIP_UP_LAYER(c10::Half)
 #undef STYLECLIP_UP_LAYER
+// NOLINTEND(bugprone-macro-parentheses)
 
 // One picture: source rows come strip by strip, and each makes two rows of the result once its successor is there.
 template <typename T>

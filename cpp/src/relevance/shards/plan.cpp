@@ -204,8 +204,9 @@ std::int64_t Plan::row_blocks() const { return parts_of(static_cast<std::int64_t
 std::int64_t Plan::image_blocks() const { return parts_of(images, block_images); }
 
 SweepBlock Plan::block(std::int64_t index) const {
-  const std::int64_t image_block = index / row_blocks();
-  const std::int64_t row_block = (index % row_blocks() + image_block) % row_blocks();
+  const std::int64_t row_parts = std::max<std::int64_t>(1, row_blocks());
+  const std::int64_t image_block = index / row_parts;
+  const std::int64_t row_block = (index % row_parts + image_block) % row_parts;
   SweepBlock block;
   block.first_row = row_block * block_rows;
   block.rows = std::min(block_rows, static_cast<std::int64_t>(moving.size()) - block.first_row);
@@ -215,8 +216,9 @@ SweepBlock Plan::block(std::int64_t index) const {
 }
 
 std::int64_t Plan::index_of(std::int64_t row_block, std::int64_t image_block) const {
-  const std::int64_t place = (row_block - image_block % row_blocks() + row_blocks()) % row_blocks();
-  return image_block * row_blocks() + place;
+  const std::int64_t row_parts = std::max<std::int64_t>(1, row_blocks());
+  const std::int64_t place = (row_block - image_block % row_parts + row_parts) % row_parts;
+  return image_block * row_parts + place;
 }
 
 std::string Plan::id(std::int64_t index) const {

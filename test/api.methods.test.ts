@@ -1,0 +1,83 @@
+/*
+ * The methods beside exact and reference from the public functions: named channels, gradients, and the screening of one
+ * text's channels, on tiny random models.
+ */
+import { join } from 'node:path';
+import test from 'ava';
+import { Relevance, StyleClipError } from '../dist/index.js';
+import { testFolder, TINY, tinyStyleClip } from './helpers/public-models.js';
+
+const folder = await testFolder();
+const tiny = await tinyStyleClip(folder.path);
+const SWEEP = { images: 6, layers: 'all', statisticsSamples: 300 } as const;
+const exact = await tiny.sweep(SWEEP);
+const text = await tiny.clip.direction({ neutral: 'a cat', target: 'a fat cat' });
+test.after.always(async () => {
+  await tiny.close();
+  await folder.remove();
+});
+
+const error = (name: string): { instanceOf: typeof StyleClipError; code: string } => ({
+  instanceOf: StyleClipError,
+  code: `ERR_STYLECLIP_${name}`,
+});
+
+test('named channels are the rows of the whole table', async (t) => {
+  const channels = [0, 5, 30, TINY.total - 1];
+  const some = await tiny.sweep({ ...SWEEP, channels });
+  t.deepEqual([...some.channels], channels);
+  const { cosine, magnitude, channels: compared } = some.agreement(exact);
+  t.is(compared, 4);
+  t.true(cosine.min > 0.99999, `${cosine.min}`);
+  t.true(magnitude.max < 1e-3, `${magnitude.max}`);
+  await t.throwsAsync(tiny.sweep({ ...SWEEP, channels: [TINY.total] }), error('ARGUMENT'));
+});
+
+test('gradient: the slope is what small perturbations tend to', async (t) => {
+  const small = { ...SWEEP, sigmas: 0.05, perturb: 'relative' } as const;
+  const slopes = await tiny.sweep({ ...small, method: 'gradient' });
+  t.like(slopes.meta, { method: 'gradient', implementation: 'gradient' });
+  const { resolved } = slopes.agreement(await tiny.sweep(small), { epsilon: 2e-7 });
+  t.true(resolved.channels > TINY.total / 2, `${resolved.channels}`);
+  t.true(resolved.min > 0.99, `${resolved.min}`);
+});
+
+test('screen: exact rows of fewer channels, for its own text only', async (t) => {
+  const screened = await tiny.screen(text, { ...SWEEP, channels: 5, margin: 4 });
+  t.is(screened.length, 20);
+  t.like(screened.meta, { method: 'screened', implementation: exact.meta.implementation });
+  t.deepEqual(screened.meta.screened, {
+    target: text.target,
+    neutral: text.neutral,
+    of: TINY.total,
+    images: 4,
+    margin: 4,
+  });
+  t.true(screened.agreement(exact).cosine.min > 0.99999);
+
+  t.is(screened.direction(text, { channels: 5 }).channels, 5);
+  const other = await tiny.clip.direction({ neutral: 'a cat', target: 'a red cat' });
+  t.throws(() => screened.direction(other), error('ARGUMENT'));
+  t.throws(() => screened.direction(text, { channels: 5, not: other }), error('ARGUMENT'));
+  t.notThrows(() => screened.direction(other, { channels: 1, force: true }));
+
+  await screened.save(join(folder.path, 'screened.safetensors'));
+  t.deepEqual(await Relevance.load(join(folder.path, 'screened.safetensors')), screened);
+  await t.throwsAsync(screened.exportNpy(join(folder.path, 'screened.npy')), error('ARGUMENT'));
+});
+
+test('screen: with every channel in question it is the exact sweep', async (t) => {
+  const all = await tiny.screen(text, { ...SWEEP, beta: 0 });
+  t.is(all.length, TINY.total);
+  const { directions } = all.agreement(exact, { directions: text, beta: 0.1 });
+  t.is(directions[0]!.recall, 1);
+});
+
+test('screen: settings that make no sense', async (t) => {
+  await t.throwsAsync(tiny.screen(text, { ...SWEEP, beta: 1, margin: 1 }), error('EMPTY_SELECTION'));
+  await t.throwsAsync(tiny.screen(text, { ...SWEEP, beta: 1.5 }), error('RANGE'));
+  await t.throwsAsync(tiny.screen(text, { ...SWEEP, beta: 0.1, channels: 3 }), error('ARGUMENT'));
+  await t.throwsAsync(tiny.screen(text, { ...SWEEP, margin: 0.5 }), error('RANGE'));
+  await t.throwsAsync(tiny.screen(text, { ...SWEEP, screenImages: 0 }), error('RANGE'));
+  await t.throwsAsync(tiny.screen(text, { ...SWEEP, method: 'exact' } as never), error('ARGUMENT'));
+});

@@ -1,0 +1,81 @@
+// The channels of one text in seconds: gradients at a few pictures say which channels come into question, and only those are
+// swept exactly.
+
+import { checkInteger, checkNumber, fail } from './check.js';
+import { TextDirection } from './direction.js';
+import { checkMatch } from './model-match.js';
+import { Relevance } from './relevance.js';
+import type { StyleClip } from './styleclip.js';
+import type { SweepOptions } from './types.js';
+
+/** Options of {@link StyleClip.screen}: those of a sweep, and how channels are chosen. Give `beta` or `channels`, not both. */
+export interface ScreenOptions extends Omit<
+  SweepOptions,
+  'method' | 'channels' | 'directory' | 'shard' | 'stopAt' | 'preprocess'
+> {
+  /** The threshold that the direction will use, 0..1: channels whose gradient says |r| ≥ β / `margin` are swept. */
+  beta?: number | 'auto' | undefined;
+  /** How many channels the direction will keep: `margin` times as many are swept. Default 20, as is automatic β's. */
+  channels?: number | undefined;
+  /** At least 1. Default 3. */
+  margin?: number | undefined;
+  /** Pictures at which the gradient is taken, of the sweep's own. Default 4. */
+  screenImages?: number | undefined;
+}
+
+/** What a screened relevance says of itself. */
+export interface Screening {
+  /** The text it is for. */
+  readonly target: string;
+  readonly neutral: string;
+  /** Channels that were looked at. */
+  readonly of: number;
+  /** Pictures of the gradient. */
+  readonly images: number;
+  readonly margin: number;
+}
+
+const DEFAULT_CHANNELS = 20;
+
+export async function screenChannels(system: StyleClip, text: TextDirection, o: ScreenOptions): Promise<Relevance> {
+  const { beta, channels, margin: wide = 3, screenImages = 4, ...sweep } = o;
+  const direction = TextDirection.from(text);
+  checkMatch('the text direction', direction.clipSha256, system.clip.info.sha256, system.clip.info.file, false);
+  if (beta !== undefined && channels !== undefined) {
+    fail('ARGUMENT', 'beta and channels are both given', 'Give one of them: a threshold, or how many channels.');
+  }
+  const margin = checkNumber(wide, 'margin', 1, 1000);
+  const images = Math.min(checkInteger(screenImages, 'screenImages', 1, 100_000), sweep.images ?? 100);
+  const threshold = beta === undefined || beta === 'auto' ? undefined : checkNumber(beta, 'beta', 0, 1) / margin;
+  const wanted = Math.ceil(checkInteger(channels ?? DEFAULT_CHANNELS, 'channels', 1) * margin);
+
+  const slopes = await system.sweep({ ...sweep, method: 'gradient', images });
+  const { rows, dim } = slopes;
+  const r = Array.from(slopes.channels, (_, i) => {
+    let sum = 0;
+    for (let k = 0; k < dim; k++) sum += rows[i * dim + k]! * direction.direction[k]!;
+    return Math.abs(sum);
+  });
+  const order = [...r.keys()].filter((i) => r[i]! > 0).sort((i, k) => r[k]! - r[i]! || i - k);
+  const survivors = threshold === undefined ? order.slice(0, wanted) : order.filter((i) => r[i]! >= threshold);
+  if (survivors.length === 0) {
+    const largest = order.length === 0 ? 0 : r[order[0]!]!;
+    fail(
+      'EMPTY_SELECTION',
+      `no style channel's gradient reaches ${threshold?.toPrecision(3)}: the largest is ${largest.toPrecision(3)}`,
+      'Give a lower beta, a larger margin, or a number of channels.',
+    );
+  }
+  const chosen = Int32Array.from(survivors, (i) => slopes.channels[i]!).sort();
+  const exact = await system.sweep({ ...sweep, method: 'exact', channels: chosen });
+  return Relevance.from({
+    ...exact,
+    meta: {
+      ...exact.meta,
+      method: 'screened',
+      rendered: slopes.meta.rendered + exact.meta.rendered,
+      seconds: slopes.meta.seconds + exact.meta.seconds,
+      screened: { target: direction.target, neutral: direction.neutral, of: slopes.length, images, margin },
+    },
+  });
+}
