@@ -50,8 +50,9 @@ test('screen: exact rows of fewer channels, for its own text only', async (t) =>
     target: text.target,
     neutral: text.neutral,
     of: TINY.total,
-    images: 4,
+    images: 6,
     margin: 4,
+    probes: 16,
   });
   t.true(screened.agreement(exact).cosine.min > 0.99999);
 
@@ -80,4 +81,55 @@ test('screen: settings that make no sense', async (t) => {
   await t.throwsAsync(tiny.screen(text, { ...SWEEP, margin: 0.5 }), error('RANGE'));
   await t.throwsAsync(tiny.screen(text, { ...SWEEP, screenImages: 0 }), error('RANGE'));
   await t.throwsAsync(tiny.screen(text, { ...SWEEP, method: 'exact' } as never), error('ARGUMENT'));
+});
+
+test('sweep by the method screened: as screen()', async (t) => {
+  const screened = await tiny.sweep({ ...SWEEP, method: 'screened', text });
+  t.is(screened.length, 40);
+  t.deepEqual(
+    { ...screened.meta, seconds: 0 },
+    { ...(await tiny.screen(text, { ...SWEEP, channels: 20, margin: 2 })).meta, seconds: 0 },
+  );
+  await t.throwsAsync(tiny.sweep({ ...SWEEP, method: 'screened' }), error('ARGUMENT'));
+  await t.throwsAsync(tiny.sweep({ ...SWEEP, text }), error('ARGUMENT'));
+});
+
+test('screen: with as many probes as the embedding has numbers the ranking is the gradient’s own', async (t) => {
+  const slopes = await tiny.sweep({ ...SWEEP, method: 'gradient', check: 0 });
+  const r = Array.from(slopes.channels, (_, i) =>
+    Math.abs(
+      slopes.rows.subarray(i * slopes.dim, (i + 1) * slopes.dim).reduce((s, x, k) => s + x * text.direction[k]!, 0),
+    ),
+  );
+  const best = [...r.keys()].sort((a, b) => r[b]! - r[a]!).slice(0, 7);
+  const screened = await tiny.screen(text, { ...SWEEP, channels: 7, margin: 1, probes: slopes.dim });
+  t.deepEqual(
+    [...screened.channels],
+    best.map((i) => slopes.channels[i]!).sort((a, b) => a - b),
+  );
+});
+
+test('stop-at and adaptive: what they did stands in the result, in its file, and in shards', async (t) => {
+  const adaptive = await tiny.sweep({ ...SWEEP, images: 30, method: 'adaptive', cosine: 0.9, confidence: 0.9 });
+  t.like(adaptive.meta, { method: 'adaptive', cosine: 0.9, confidence: 0.9 });
+  t.true(adaptive.meta.rendered < 2 * 30 * TINY.total, `${adaptive.meta.rendered}`);
+  const stopped = await tiny.sweep({ ...SWEEP, method: 'stop-at', stopAt: 8 });
+  t.like(stopped.meta, { method: 'stop-at', implementation: 'stop-at', stopAt: 8 });
+  await stopped.save(join(folder.path, 'stopped.safetensors'));
+  t.deepEqual(await Relevance.load(join(folder.path, 'stopped.safetensors')), stopped);
+  const sharded = await tiny.sweep({ ...SWEEP, method: 'stop-at', directory: join(folder.path, 'shards') });
+  t.deepEqual({ ...sharded.meta, agreement: 0 }, { ...stopped.meta, seconds: 0, agreement: 0 });
+});
+
+test('what is not exact/float32 is compared with it on some channels', async (t) => {
+  t.is(exact.meta.agreement, undefined);
+  const stopped = await tiny.sweep({ ...SWEEP, method: 'stop-at', check: TINY.total });
+  const { cosine, magnitude, channels } = stopped.agreement(exact);
+  const measured = stopped.meta.agreement!;
+  t.is(measured.channels, channels);
+  t.true(Math.abs(measured.cosineMedian - cosine.median) < 1e-4);
+  t.true(Math.abs(measured.cosineMin - cosine.min) < 1e-4);
+  t.true(Math.abs(measured.magnitude - magnitude.median) < 1e-4);
+  t.is((await tiny.sweep({ ...SWEEP, precision: 'bfloat16' })).meta.agreement!.channels, 16);
+  t.is((await tiny.sweep({ ...SWEEP, precision: 'bfloat16', check: 0 })).meta.agreement, undefined);
 });

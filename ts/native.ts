@@ -95,6 +95,9 @@ export interface NativeSweepOptions extends NativeSampleSettings {
   noise: NativeNoise;
   /** Of the exact sweep's activations. Default 'float32'; the reference uses the models' own. */
   precision?: 'float32' | 'tf32' | 'float16' | 'bfloat16';
+  /** Of the method 'gradient': the products with this direction and `probes` random ones, instead of the whole matrix. */
+  text?: Float32Array;
+  probes?: number;
   /** Of the method 'stop-at'. */
   stopAt?: number | undefined;
   /** Of the method 'adaptive'. */

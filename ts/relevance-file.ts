@@ -3,7 +3,7 @@
 import { fail } from './check.js';
 import { isObject, parseJsonObject, snakeCase } from './files/json.js';
 import { readSafetensors, safetensorsFloat32, safetensorsInt32, writeSafetensors } from './files/safetensors.js';
-import type { RelevanceLike, RelevanceMeta } from './relevance.js';
+import type { MeasuredAgreement, RelevanceLike, RelevanceMeta } from './relevance-meta.js';
 import type { Screening } from './screening.js';
 import type { StyleLayer } from './types.js';
 
@@ -51,6 +51,11 @@ export async function writeRelevance(file: string, relevance: RelevanceLike): Pr
   for (const key of METHOD_NUMBERS) if (meta[key] !== undefined) metadata[snakeCase(key)] = String(meta[key]);
   for (const key of STRINGS) metadata[key === 'version' ? 'package_version' : snakeCase(key)] = meta[key];
   if (meta.screened !== undefined) metadata['screened'] = JSON.stringify(meta.screened);
+  if (meta.agreement !== undefined) {
+    const { channels: checked, cosineMedian, cosineMin, magnitude: error } = meta.agreement;
+    const text = { channels: checked, cosine_median: cosineMedian, cosine_min: cosineMin, magnitude: error };
+    metadata['agreement'] = JSON.stringify(text);
+  }
   metadata['layers'] = JSON.stringify(meta.layers);
   metadata['style_layers'] = JSON.stringify(
     layers.map((l) => ({
@@ -119,6 +124,10 @@ export async function readRelevance(file: string): Promise<RelevanceLike> {
   if (metadata['screened'] !== undefined) {
     meta['screened'] = screening(metadata['screened']) ?? damaged('the metadata `screened` is no screening');
   }
+  if (metadata['agreement'] !== undefined) {
+    meta['agreement'] =
+      measuredAgreement(metadata['agreement']) ?? damaged('the metadata `agreement` is no measured agreement');
+  }
   return {
     rows: float('rows'),
     dim: shape[1]!,
@@ -133,12 +142,21 @@ export async function readRelevance(file: string): Promise<RelevanceLike> {
   };
 }
 
+function measuredAgreement(text: string): MeasuredAgreement | undefined {
+  const value = parseJsonObject({ text }) ?? {};
+  const numbers = ['channels', 'cosine_median', 'cosine_min', 'magnitude'].map((key) => value[key]);
+  if (!numbers.every((number) => typeof number === 'number')) return undefined;
+  const [channels, cosineMedian, cosineMin, magnitude] = numbers as [number, number, number, number];
+  return { channels, cosineMedian, cosineMin, magnitude };
+}
+
 function screening(text: string): Screening | undefined {
   const value = parseJsonObject({ text });
-  const { target, neutral, of, images, margin } = value ?? {};
+  const { target, neutral, of, images, margin, probes } = value ?? {};
   if (typeof target !== 'string' || typeof neutral !== 'string') return undefined;
   if (typeof of !== 'number' || typeof images !== 'number' || typeof margin !== 'number') return undefined;
-  return { target, neutral, of, images, margin };
+  if (typeof probes !== 'number') return undefined;
+  return { target, neutral, of, images, margin, probes };
 }
 
 function styleLayers(text: string | undefined): StyleLayer[] | undefined {

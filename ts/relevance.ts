@@ -20,68 +20,11 @@ import type { Generator } from './generator.js';
 import { checkMatch } from './model-match.js';
 import type { NativeDirectionOptions, NativeGlobalDirection } from './native.js';
 import { readRelevance, writeRelevance } from './relevance-file.js';
+import type { RelevanceLike, RelevanceMeta } from './relevance-meta.js';
 import { native } from './runtime.js';
-import type { Screening } from './screening.js';
 import { checkRun, nativeError } from './signals.js';
 import { mergeDirectory } from './sweep-shards.js';
 import type { RunOptions, StyleLayer, StyleLayout, StyleStatistics } from './types.js';
-
-/** How a relevance was computed. */
-export interface RelevanceMeta {
-  /**
-   * As asked for: `'exact'`, `'reference'`, `'stop-at'`, `'adaptive'`, `'gradient'`, `'screened'`, or `'imported'` for a file
-   * of another tool.
-   */
-  readonly method: string;
-  /** What painted the pictures: `'exact'`, `'stop-at'`, or `'reference'`, the permanent readable implementation. */
-  readonly implementation: string;
-  /** Number type of the models: `'float32'` is the ground truth. */
-  readonly precision: string;
-  /** Of the method `'stop-at'`: the last resolution that ran for every channel. */
-  readonly stopAt?: number | undefined;
-  /** Of the method `'adaptive'`: the cosine to the row of all pictures, and the probability of it, that ended a channel. */
-  readonly cosine?: number | undefined;
-  readonly confidence?: number | undefined;
-  /** Sample pictures a channel; for the method `'adaptive'` at most. */
-  readonly images: number;
-  readonly sigmas: number;
-  readonly perturb: 'absolute' | 'relative';
-  /** As asked for: `['conv']`, `['all']` or names. */
-  readonly layers: readonly string[];
-  readonly preprocess: 'float' | 'reference8';
-  readonly noise: 'const' | 'random' | 'none';
-  /** Decimal: a seed may be above 2^53. */
-  readonly seed: string;
-  readonly truncationPsi: number;
-  /** -1: all rows. */
-  readonly truncationCutoff: number;
-  readonly statisticsSamples: number;
-  readonly generatorSha256: string;
-  /** '' when it is not known. */
-  readonly clipSha256: string;
-  /** Pictures rendered. */
-  readonly rendered: number;
-  /** Of the sweep alone, without the statistics; 0 where it was merged from shards. */
-  readonly seconds: number;
-  /** Package that wrote it. */
-  readonly version: string;
-  /** Where it holds the channels of one text only: {@link StyleClip.screen}. */
-  readonly screened?: Screening | undefined;
-}
-
-/** What {@link Relevance.from} takes back: a structured clone, or the same fields. */
-export interface RelevanceLike {
-  readonly rows: Float32Array;
-  readonly dim: number;
-  readonly channels: Int32Array;
-  readonly counts: Int32Array;
-  readonly magnitude: Float32Array;
-  readonly concentration: Float32Array;
-  readonly mean: Float32Array;
-  readonly sigma: Float32Array;
-  readonly layers: readonly StyleLayer[];
-  readonly meta: RelevanceMeta;
-}
 
 /** Options of {@link Relevance.direction}. Give `beta` or `channels`, not both. */
 export interface DirectionOptions {
@@ -222,9 +165,9 @@ export class Relevance implements RelevanceLike {
     const settings = this.#settings(given);
     const force = checkBoolean(given.force ?? false, 'force');
     const target = this.#text(text, force);
-    this.#checkScreened(target, given, force);
     const conditions =
       given.not === undefined ? [] : ((Array.isArray(given.not) ? given.not : [given.not]) as TextDirection[]);
+    this.#checkScreened(target, conditions.length > 0 && typeof given.beta !== 'number', force);
     const out = new Set<number>();
     for (const condition of conditions) {
       for (const row of this.#conditionRows(this.#text(condition, force), settings)) out.add(row);
@@ -257,7 +200,7 @@ export class Relevance implements RelevanceLike {
   }
 
   /** A screened relevance has the rows that its own text may select, and no others. */
-  #checkScreened(text: TextDirection, o: DirectionOptions, force: boolean): void {
+  #checkScreened(text: TextDirection, ranksOthers: boolean, force: boolean): void {
     const { screened } = this.meta;
     if (screened === undefined || force) return;
     if (screened.target !== text.target || screened.neutral !== text.neutral) {
@@ -267,7 +210,7 @@ export class Relevance implements RelevanceLike {
         'Screen this text too, or sweep all channels once.',
       );
     }
-    if (o.not !== undefined && typeof o.beta !== 'number') {
+    if (ranksOthers) {
       fail(
         'ARGUMENT',
         '`not` with a screened relevance needs a beta: the most relevant channels of another text are not in it',

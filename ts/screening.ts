@@ -11,16 +11,21 @@ import type { SweepOptions } from './types.js';
 /** Options of {@link StyleClip.screen}: those of a sweep, and how channels are chosen. Give `beta` or `channels`, not both. */
 export interface ScreenOptions extends Omit<
   SweepOptions,
-  'method' | 'channels' | 'directory' | 'shard' | 'stopAt' | 'preprocess'
+  'method' | 'text' | 'channels' | 'directory' | 'shard' | 'resume' | 'stopAt' | 'cosine' | 'confidence' | 'preprocess'
 > {
   /** The threshold that the direction will use, 0..1: channels whose gradient says |r| ≥ β / `margin` are swept. */
   beta?: number | 'auto' | undefined;
   /** How many channels the direction will keep: `margin` times as many are swept. Default 20, as is automatic β's. */
   channels?: number | undefined;
-  /** At least 1. Default 3. */
+  /** At least 1. Default 2. */
   margin?: number | undefined;
-  /** Pictures at which the gradient is taken, of the sweep's own. Default 4. */
+  /** Pictures at which the gradient is taken, of the sweep's own. Default: 50, or all where there are fewer. */
   screenImages?: number | undefined;
+  /**
+   * Backward passes a picture beside the text's own, 1 or more. They estimate how long a channel's gradient is, to about
+   * 1/√(2 probes). Default 16; as many as the embedding has numbers make it exact.
+   */
+  probes?: number | undefined;
 }
 
 /** What a screened relevance says of itself. */
@@ -33,12 +38,30 @@ export interface Screening {
   /** Pictures of the gradient. */
   readonly images: number;
   readonly margin: number;
+  /** Backward passes a picture beside the text's own. */
+  readonly probes: number;
 }
 
 const DEFAULT_CHANNELS = 20;
 
-export async function screenChannels(system: StyleClip, text: TextDirection, o: ScreenOptions): Promise<Relevance> {
-  const { beta, channels, margin: wide = 3, screenImages = 4, ...sweep } = o;
+/** What the gradient says of each channel: its place in S, an estimate of |r|, and what that took. */
+export interface Slopes {
+  readonly channels: Int32Array;
+  readonly relevance: Float64Array;
+  readonly rendered: number;
+  readonly seconds: number;
+}
+
+/** Takes the gradient of `text` at `images` pictures. */
+export type TakeSlopes = (text: TextDirection, images: number, probes: number) => Promise<Slopes>;
+
+export async function screenChannels(
+  system: StyleClip,
+  text: TextDirection,
+  o: ScreenOptions,
+  takeSlopes: TakeSlopes,
+): Promise<Relevance> {
+  const { beta, channels, margin: wide = 2, screenImages = 50, probes = 16, ...sweep } = o;
   const direction = TextDirection.from(text);
   checkMatch('the text direction', direction.clipSha256, system.clip.info.sha256, system.clip.info.file, false);
   if (beta !== undefined && channels !== undefined) {
@@ -49,13 +72,8 @@ export async function screenChannels(system: StyleClip, text: TextDirection, o: 
   const threshold = beta === undefined || beta === 'auto' ? undefined : checkNumber(beta, 'beta', 0, 1) / margin;
   const wanted = Math.ceil(checkInteger(channels ?? DEFAULT_CHANNELS, 'channels', 1) * margin);
 
-  const slopes = await system.sweep({ ...sweep, method: 'gradient', images });
-  const { rows, dim } = slopes;
-  const r = Array.from(slopes.channels, (_, i) => {
-    let sum = 0;
-    for (let k = 0; k < dim; k++) sum += rows[i * dim + k]! * direction.direction[k]!;
-    return Math.abs(sum);
-  });
+  const slopes = await takeSlopes(direction, images, checkInteger(probes, 'probes', 1, 100_000));
+  const r = slopes.relevance;
   const order = [...r.keys()].filter((i) => r[i]! > 0).sort((i, k) => r[k]! - r[i]! || i - k);
   const survivors = threshold === undefined ? order.slice(0, wanted) : order.filter((i) => r[i]! >= threshold);
   if (survivors.length === 0) {
@@ -73,9 +91,9 @@ export async function screenChannels(system: StyleClip, text: TextDirection, o: 
     meta: {
       ...exact.meta,
       method: 'screened',
-      rendered: slopes.meta.rendered + exact.meta.rendered,
-      seconds: slopes.meta.seconds + exact.meta.seconds,
-      screened: { target: direction.target, neutral: direction.neutral, of: slopes.length, images, margin },
+      rendered: slopes.rendered + exact.meta.rendered,
+      seconds: slopes.seconds + exact.meta.seconds,
+      screened: { target: direction.target, neutral: direction.neutral, of: r.length, images, margin, probes },
     },
   });
 }

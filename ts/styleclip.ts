@@ -12,13 +12,14 @@ import { Generator, STATISTICS_SAMPLES } from './generator.js';
 import { Identity } from './identity.js';
 import { handleOf } from './model.js';
 import { checkMatch } from './model-match.js';
+import type { NativeRelevance, NativeSweepOptions } from './native.js';
 import { Relevance } from './relevance.js';
 import { native, packageFile } from './runtime.js';
 import { screenChannels, type ScreenOptions } from './screening.js';
 import { checkRun, runNative } from './signals.js';
 import { SWEEP_KEYS, sweepSettings } from './sweep-settings.js';
 import { planIn, requireNoPlan, sweepPlace, type SweepShard } from './sweep-shards.js';
-import type { Closeable, Device, Dtype, StyleStatistics, SweepOptions } from './types.js';
+import type { Closeable, Device, Dtype, RunOptions, StyleStatistics, SweepOptions } from './types.js';
 
 /** Files of {@link StyleClip.load}; `generator` and `clip` are needed, or neither for the embedded cats. */
 export interface LoadOptions {
@@ -46,11 +47,25 @@ const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', 'device', 'dtype'
 
 /** Options of a sweep that a screening has no use for. */
 const NOT_SCREENED = [
-  ...['method', 'text', 'directory', 'shard', 'resume', 'stopAt', 'cosine', 'confidence', 'preprocess', 'channels'],
+  ...[
+    'method',
+    'text',
+    'directory',
+    'shard',
+    'resume',
+    'stopAt',
+    'cosine',
+    'confidence',
+    'preprocess',
+    'channels',
+    'check',
+  ],
 ];
+/** Channels that an approximate sweep is compared on: 0.3 % of the work of config-f's 6048. */
+const CHECKED_CHANNELS = 16;
 const SCREEN_KEYS = [
   ...SWEEP_KEYS.filter((key) => !NOT_SCREENED.includes(key)),
-  ...['beta', 'channels', 'margin', 'screenImages'],
+  ...['beta', 'channels', 'margin', 'screenImages', 'probes'],
 ];
 
 /** A generator, a CLIP model, and what else was given. `await using` it, or call close(). */
@@ -180,7 +195,7 @@ export class StyleClip implements Closeable {
       if (text === undefined) {
         fail('ARGUMENT', "the method 'screened' needs a text", 'Pass { text }, a direction of clip.direction().');
       }
-      return screenChannels(this, text, checkOptions(rest, SCREEN_KEYS, 'a screened sweep'));
+      return this.screen(text, rest);
     }
     const settings = sweepSettings(o, generator);
     const place = sweepPlace(o);
@@ -188,20 +203,16 @@ export class StyleClip implements Closeable {
       for await (const shard of this.sweepShards(o)) void shard;
       const plan = place.parts > 1 ? await planIn(place.directory) : undefined;
       if (plan !== undefined && plan.present < plan.shards) return undefined;
-      return Relevance.merge(place.directory, { signal: o.signal, onProgress: o.onProgress });
+      const merged = await Relevance.merge(place.directory, { signal: o.signal, onProgress: o.onProgress });
+      return this.#checked(merged, o, settings);
     }
     checkRun(o);
     handleOf(clip);
     const statistics = await this.#statisticsFor(o);
     const { mean, sigma, samples } = statistics;
-    const addon = native();
-    const result = await runNative(
-      o,
-      () => addon.createCancel(),
-      async (run) => addon.sweep(handleOf(generator), handleOf(clip), { mean, sigma, samples }, settings, run),
-    );
+    const result = await this.#run(o, settings, statistics);
     const { seed, batch: _batch, memoryBytes: _memory, channels: _channels, ...kept } = settings;
-    return Relevance.from({
+    const relevance = Relevance.from({
       rows: result.rows.data,
       dim: result.rows.shape[1]!,
       channels: result.channels,
@@ -220,9 +231,42 @@ export class StyleClip implements Closeable {
         clipSha256: clip.info.sha256,
         rendered: result.images,
         seconds: result.seconds,
-        version: addon.versions.styleclip,
+        version: native().versions.styleclip,
       },
     });
+    return this.#checked(relevance, o, settings);
+  }
+
+  /** What is not exact/float32 says how far it is from it, measured on some of its channels. */
+  async #checked(relevance: Relevance, o: SweepOptions, settings: NativeSweepOptions): Promise<Relevance> {
+    const { method, precision } = relevance.meta;
+    const wanted = checkInteger(o.check ?? CHECKED_CHANNELS, 'check', 0, 1_000_000);
+    if (wanted === 0 || (['exact', 'reference'].includes(method) && precision === 'float32')) return relevance;
+    const moving = relevance.channels.filter((_, i) => relevance.counts[i]! > 0);
+    const count = Math.min(wanted, moving.length);
+    if (count === 0) return relevance;
+    const channels = Int32Array.from(
+      { length: count },
+      (_, i) => moving[Math.floor(((i + 0.5) * moving.length) / count)]!,
+    );
+    const { mean, sigma } = relevance;
+    const statistics = { ...(await this.#statisticsFor(o)), mean, sigma };
+    const { stopAt: _s, cosine: _c, confidence: _p, text: _t, probes: _b, ...same } = settings;
+    const truth = await this.#run(o, { ...same, method: 'exact', precision: 'float32', channels }, statistics);
+    const { cosine, magnitude } = relevance.agreement(
+      Relevance.from({
+        ...relevance,
+        ...{ rows: truth.rows.data, channels: truth.channels, counts: truth.counts },
+        ...{ magnitude: truth.magnitude, concentration: truth.concentration },
+      }),
+    );
+    const agreement = {
+      channels: count,
+      cosineMedian: cosine.median,
+      cosineMin: cosine.min,
+      magnitude: magnitude.median,
+    };
+    return Relevance.from({ ...relevance, meta: { ...relevance.meta, agreement } });
   }
 
   /**
@@ -233,7 +277,20 @@ export class StyleClip implements Closeable {
    * @throws StyleClipError `EMPTY_SELECTION` when nothing comes into question; as {@link sweep}
    */
   async screen(text: TextDirection, options?: ScreenOptions): Promise<Relevance> {
-    return screenChannels(this, text, checkOptions(options, SCREEN_KEYS, 'screen'));
+    const o = checkOptions(options, SCREEN_KEYS, 'screen');
+    const { beta: _b, channels: _c, margin: _m, screenImages: _i, probes: _p, ...sweep } = o;
+    const statistics = await this.#statisticsFor(sweep);
+    return screenChannels(this, text, { ...o, statistics }, async (direction, images, probes) => {
+      const settings = sweepSettings({ ...sweep, method: 'gradient', precision: undefined, images }, this.generator);
+      const result = await this.#run(sweep, { ...settings, text: direction.direction, probes }, statistics);
+      const width = result.rows.shape[1]!;
+      const relevance = Float64Array.from(result.channels, (_, i) => {
+        const [r = 0, ...others] = result.rows.data.subarray(i * width, (i + 1) * width);
+        const length = Math.hypot(...others);
+        return length > 0 ? Math.abs(r) / length : 0;
+      });
+      return { channels: result.channels, relevance, rendered: result.images, seconds: result.seconds };
+    });
   }
 
   /**
@@ -293,6 +350,16 @@ export class StyleClip implements Closeable {
 
   #statisticsSamples(o: SweepOptions): number {
     return checkInteger(o.statisticsSamples ?? STATISTICS_SAMPLES, 'statisticsSamples', 2, 100_000_000);
+  }
+
+  async #run(o: RunOptions, settings: NativeSweepOptions, statistics: StyleStatistics): Promise<NativeRelevance> {
+    const { mean, sigma, samples } = statistics;
+    const [generator, clip, addon] = [handleOf(this.generator), handleOf(this.clip), native()];
+    return runNative(
+      o,
+      () => addon.createCancel(),
+      async (run) => addon.sweep(generator, clip, { mean, sigma, samples }, settings, run),
+    );
   }
 
   /** The statistics given, checked, or those of this truncation, computed once. */

@@ -2,7 +2,7 @@
 
 import { checkInteger, checkNumber, checkOneOf, checkSeed, checkTexts, fail, nearest, show } from './check.js';
 import type { Generator } from './generator.js';
-import type { RelevanceMeta } from './relevance.js';
+import type { RelevanceMeta } from './relevance-meta.js';
 import type { SweepOptions } from './types.js';
 
 /** Methods that the core runs by name. */
@@ -14,7 +14,7 @@ const OF_THE_MODELS: readonly string[] = ['reference', 'gradient'];
 export const SWEEP_KEYS: readonly string[] = [
   ...['signal', 'onProgress', 'truncationPsi', 'truncationCutoff', 'images', 'sigmas', 'perturb', 'seed', 'layers'],
   ...['channels', 'method', 'precision', 'memory', 'preprocess', 'noise', 'batch', 'statistics', 'statisticsSamples'],
-  ...['directory', 'shard', 'resume', 'stopAt', 'cosine', 'confidence', 'text'],
+  ...['directory', 'shard', 'resume', 'stopAt', 'cosine', 'confidence', 'text', 'check'],
 ];
 
 /** The options of a sweep, checked, as the core takes them. */

@@ -7,7 +7,7 @@ import { checkBoolean, checkInteger, checkPath, fail, show } from './check.js';
 import { log } from './configure.js';
 import { parseJsonObject } from './files/json.js';
 import type { NativePlan } from './native.js';
-import type { RelevanceLike, RelevanceMeta } from './relevance.js';
+import type { RelevanceLike, RelevanceMeta } from './relevance-meta.js';
 import { native } from './runtime.js';
 import { nativeError, runNative } from './signals.js';
 import type { RunOptions, SweepOptions } from './types.js';

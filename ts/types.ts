@@ -262,6 +262,11 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
    * at least this, above 0, below 1. Default 0.99.
    */
   cosine?: number | undefined;
+  /**
+   * Channels on which a method or precision that is not exact/float32 is compared with it afterwards, evenly spread; what
+   * comes out stands in the result's `meta.agreement`. Default 16; 0: none. Of {@link StyleClip.sweep} only.
+   */
+  check?: number | undefined;
   /** Of the method `'screened'`: the text whose channels are wanted. */
   text?: TextDirection | undefined;
   /** Of the method `'adaptive'`: probability with which that holds for a channel, above 0, below 1. Default 0.95. */

@@ -54,8 +54,14 @@ struct SweepOptions {
   /// "adaptive" only: a channel's pictures end when, with at least this confidence, its row's cosine to the row of all
   /// `images` pictures is at least `cosine`. Both between 0 and 1.
   double cosine = 0.99, confidence = 0.95;
-  std::int64_t batch = 0;              // pictures a forward; 0: chosen from the picture size and `memory_bytes`
-  std::int64_t memory_bytes = 0;       // bound on working memory; 0: a quarter of the device's free memory
+  std::int64_t batch = 0;         // pictures a forward; 0: chosen from the picture size and `memory_bytes`
+  std::int64_t memory_bytes = 0;  // bound on working memory; 0: a quarter of the device's free memory
+  /// "gradient" only: a direction in CLIP's space, [embedding]. Rows are then [1 + probes]: instead of the whole Jacobian its
+  /// products with this direction and with `probes` random ones, which take as many backward passes a picture. The first
+  /// number of a row by the length of the others estimates its cosine to `text`, and `magnitude` |d|, both with a relative
+  /// error of about 1/√(2 probes); with as many probes as the embedding has numbers they are exact.
+  at::Tensor text;
+  std::int64_t probes = 16;
   std::vector<std::int64_t> channels;  // flat S indices, ascending, of `layers`: only these; empty: all of them
 };
 

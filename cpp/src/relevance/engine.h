@@ -56,6 +56,8 @@ class SweepEngine {
   virtual std::int64_t batch() const { return batch_; }
   /// Whether a block must hold all sample pictures of its rows, since what is done depends on what came before.
   virtual bool needs_all_pictures() const { return false; }
+  /// Numbers of a row of the sums.
+  virtual std::int64_t row_width() const { return task_.clip.embedding_dim(); }
   /// Pictures that a block paints, at most.
   virtual std::int64_t work(const SweepBlock& block) const { return 2 * block.rows * block.pictures; }
 

@@ -25,11 +25,9 @@ void RelevanceSums::add(std::int64_t first, const at::Tensor& plus, const at::Te
   accumulate_directions(plus, minus, sum_rows, magnitude_rows, count_rows);
 }
 
-void RelevanceSums::add_differences(std::int64_t first, const at::Tensor& d) {
-  const at::Tensor wide = d.to(at::kDouble);
-  const at::Tensor length = wide.norm(2, 1);  // [k]
-  const at::Tensor scale = at::where(length > 0, length, 1.0);
-  sum.narrow(0, first, d.size(0)).add_(wide / scale.unsqueeze(1));
+void RelevanceSums::add_differences(std::int64_t first, const at::Tensor& d, const at::Tensor& length) {
+  const at::Tensor scale = at::where(length > 0, length, 1.0).to(at::kDouble);
+  sum.narrow(0, first, d.size(0)).add_(d / scale.unsqueeze(1));
   magnitude.narrow(0, first, d.size(0)).add_(length);
   count.narrow(0, first, d.size(0)).add_((length > 0).to(at::kLong));
 }

@@ -20,8 +20,8 @@ struct RelevanceSums {
 
   /// Adds embeddings of pictures, plus and minus [k, m, dim], to rows first … first + k − 1.
   void add(std::int64_t first, const at::Tensor& plus, const at::Tensor& minus);
-  /// Adds differences of one picture, d [k, dim], to rows first … first + k − 1.
-  void add_differences(std::int64_t first, const at::Tensor& d);
+  /// Adds differences of one picture, d [k, dim], to rows first … first + k − 1. `length` [k]: their |d|.
+  void add_differences(std::int64_t first, const at::Tensor& d, const at::Tensor& length);
   /// First row of [first, first + k) whose sums are not finite, or −1.
   std::int64_t first_not_finite(std::int64_t first, std::int64_t k) const;
 };

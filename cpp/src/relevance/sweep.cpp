@@ -44,7 +44,7 @@ RelevanceRows sweep(const std::string& method, Generator& generator, Clip& clip,
   const SweepInputs inputs = make_sweep_inputs(generator, statistics, options, run);
   const std::unique_ptr<SweepEngine> engine = make_engine(method, {generator, clip, inputs, options, run});
   const SweepBlock whole{0, static_cast<std::int64_t>(inputs.moving.size()), 0, options.images};
-  RelevanceSums sums(whole.rows, clip.embedding_dim(), c10::Device(clip.device()));
+  RelevanceSums sums(whole.rows, engine->row_width(), c10::Device(clip.device()));
   ProgressMeter meter(run, "sweep", engine->work(whole), "images");
   const std::int64_t painted = engine->run(whole, sums, meter);
   RelevanceRows result = finish_rows(sums, inputs.channels, inputs.moving, options.images);

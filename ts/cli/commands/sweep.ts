@@ -30,6 +30,7 @@ interface Flags extends CommonFlags {
   stopAt?: number;
   cosine?: number;
   confidence?: number;
+  check: number;
   target?: string;
   neutral?: string;
   beta?: number | 'auto';
@@ -129,6 +130,11 @@ export function sweepCommand(command: Command, start: Start): Command {
         parse.numberWithin(0, 1),
       ),
     )
+    .addOption(
+      new Option('--check <n>', 'channels that a method or precision other than exact/float32 is compared with it on')
+        .argParser(parse.integerWithin(0, 1_000_000))
+        .default(16),
+    )
     .option('--target <text>', 'of the method screened: what a picture should become')
     .option('--neutral <text>', 'of the method screened: what it is now')
     .addOption(
@@ -142,7 +148,7 @@ export function sweepCommand(command: Command, start: Start): Command {
       ),
     )
     .addOption(
-      new Option('--margin <m>', 'of the method screened: so many times as many are swept (default: 3)').argParser(
+      new Option('--margin <m>', 'of the method screened: so many times as many are swept (default: 2)').argParser(
         parse.numberWithin(1, 1000),
       ),
     )
@@ -197,7 +203,7 @@ async function screened(session: Session, flags: Flags): Promise<Outcome> {
   const file = await relevanceFile(flags);
   await using system = await loadSystem(session, modelType(flags));
   const text = await system.clip.direction({ target, neutral, ...session.run });
-  const { method: _, preprocess, ...options } = sweepOptions(session, flags);
+  const { method: _, check: _c, preprocess, ...options } = sweepOptions(session, flags);
   if (preprocess === 'reference8') usage('8-bit roundings have no gradient', 'Leave --preprocess out.');
   return finish(
     file,
@@ -305,6 +311,7 @@ function sweepOptions(session: Session, flags: Flags): Omit<SweepOptions, 'shard
     preprocess,
     seed,
     statisticsSamples,
+    check: flags.check,
     ...(flags.precision === undefined ? {} : { precision: flags.precision }),
     ...(flags.memory === undefined ? {} : { memory: flags.memory }),
     ...(flags.batch === undefined ? {} : { batch: flags.batch }),
@@ -323,7 +330,7 @@ async function finish(
 ): Promise<Outcome> {
   if (extname(file).toLowerCase() === '.npy') await relevance.exportNpy(file);
   else await relevance.save(file);
-  const { method, precision, implementation, images } = relevance.meta;
+  const { method, precision, implementation, images, agreement } = relevance.meta;
   const { directory, shards, resumed } = more;
   const seconds = more.seconds ?? relevance.meta.seconds;
   const rendered = more.rendered ?? relevance.meta.rendered;
@@ -335,6 +342,11 @@ async function finish(
     text: [
       `${channels} channels, ${images} images each, ${formatSeconds(seconds)}${rate}`,
       `method ${method}/${precision}, computed by the ${implementation} implementation`,
+      ...(agreement === undefined
+        ? []
+        : [
+            `beside exact/float32 on ${agreement.channels} channels: cosine ${agreement.cosineMedian.toFixed(4)} in the median, ${agreement.cosineMin.toFixed(4)} at least`,
+          ]),
       ...(shards === undefined
         ? []
         : [`${shards} shards in ${directory}${resumed === undefined ? '' : `, ${resumed} of them there before`}`]),
@@ -342,6 +354,7 @@ async function finish(
     ],
     result: {
       ...{ file, method, implementation, precision, channels, images, rendered, seconds, imagesPerSecond },
+      ...(agreement === undefined ? {} : { agreement }),
       ...(directory === undefined ? {} : { directory, shards }),
       ...(resumed === undefined ? {} : { resumed }),
     },
