@@ -1,5 +1,5 @@
 /*
- * The tables of docs/performance.md, made from the results under bench/results: between `<!-- table NAME FILE -->` and
+ * The tables of docs/performance.md and docs/methods.md, made from the results under bench/results: between `<!-- table NAME FILE -->` and
  * `<!-- end -->` stands what this file makes of FILE. `node bench/tables.mjs` writes them anew; a test compares.
  */
 import { existsSync, readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const HERE = import.meta.dirname;
-const DOCUMENT = join(HERE, '..', 'docs', 'performance.md');
+export const DOCUMENTS = ['performance.md', 'methods.md'].map((name) => join(HERE, '..', 'docs', name));
 const MIB = 2 ** 20;
 
 /** @typedef {any} Result what a question answered */
@@ -165,8 +165,56 @@ function scaling(r) {
     .join('\n\n');
 }
 
+/** @param {Result} r */
+function methodsAgreement(r) {
+  const rows = r.methods.map((/** @type {any} */ m) => [
+    `\`${m.name}\``,
+    fixed(m.timesAsFast),
+    m.cosine.median.toFixed(4),
+    m.cosine.p10.toFixed(4),
+    m.cosine.min.toFixed(4),
+    percent(m.magnitude.median),
+    `${fixed(m.pearson, 3)}, ${fixed(m.spearman, 3)}`,
+    `${fixed(m.recallMean, 3)}, ${fixed(m.recall)}`,
+  ]);
+  return table(
+    [
+      `${r.sweep.channels} channels × ${r.sweep.images} pictures`,
+      'times as fast',
+      'cosine, median',
+      '10 %',
+      'lowest',
+      'error of mean \\|d\\|, median',
+      'Pearson, Spearman (lowest of the prompts)',
+      'recall at automatic β (mean, lowest)',
+    ],
+    rows,
+  );
+}
+
+/** @param {Result} r */
+function screened(r) {
+  const { keep, survivors, seconds, timesAsFast, recall, recallMin } = r.screened;
+  return table(
+    ['kept', 'survivors', 'seconds a prompt', 'times as fast as `exact`', 'recall of the kept (mean, lowest)'],
+    [[keep, survivors, fixed(seconds, 1), fixed(timesAsFast, 1), `${fixed(recall, 3)}, ${fixed(recallMin)}`]],
+  );
+}
+
 /** @type {Record<string, (result: Result) => string>} */
-const TABLES = { machine, ratios, methods, agreement, shares, stages, node, memory, scaling };
+const TABLES = {
+  machine,
+  ratios,
+  methodsAgreement,
+  screened,
+  methods,
+  agreement,
+  shares,
+  stages,
+  node,
+  memory,
+  scaling,
+};
 
 /**
  * The document with its tables made anew.
@@ -193,7 +241,9 @@ export function readResult(file) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const text = render(readFileSync(DOCUMENT, 'utf8'), readResult);
-  await writeFile(`${DOCUMENT}.new`, text);
-  await rename(`${DOCUMENT}.new`, DOCUMENT);
+  for (const document of DOCUMENTS) {
+    const text = render(readFileSync(document, 'utf8'), readResult);
+    await writeFile(`${document}.new`, text);
+    await rename(`${document}.new`, document);
+  }
 }

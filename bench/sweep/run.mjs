@@ -27,13 +27,14 @@ const SAMPLES = '2000';
 /** Channels that those who render picture by picture take in their turns: they are slow, and each costs the same. */
 const SLOW_CHANNELS = 40;
 const PROMPTS = ['a cat with glasses', 'a cat with a hat', 'a sleepy cat', 'a black cat', 'a striped cat'];
-const SURVIVORS = 20;
+/** Channels that screened sweeps keep, of twice as many survivors, and their sample pictures. */
+const KEPT = 10;
+const SCREENED_IMAGES = 100;
 /** @type {Record<string, [string, string]>} times as fast: the first as the second */
 const RATIOS = {
   exactFloat32VsTorchLoop: ['exact', 'torchLoop'],
   exactFloat32VsReference: ['exact', 'reference'],
   exactBfloat16VsTorchLoop: ['exact/bfloat16', 'torchLoop'],
-  screenedVsExact: ['screened', 'exact'],
 };
 const MIB = 2 ** 20;
 // Threads that wait without spinning, as the package sets it: other programs need their cores.
@@ -158,9 +159,9 @@ async function ratios(of) {
   /** @type {Record<string, string>} why a contender does not take part */
   const absent = {};
   try {
-    const names = ['exact', 'exact/bfloat16', 'screened'];
+    const names = ['exact', 'exact/bfloat16'];
     const directions = await writeDirections(of);
-    const agreement = await program.ask({ do: 'agreement', contenders: names, directions, survivors: SURVIVORS });
+    const agreement = await program.ask({ do: 'agreement', contenders: names, directions, survivors: 2 * KEPT });
     /** @type {Map<string, { turn: () => Promise<Message>, rates: number[], last?: Message }>} */
     const contenders = new Map();
     /** @param {string} contender */
@@ -214,10 +215,12 @@ async function ratios(of) {
     for (const [name, value] of found) {
       if (value === null) reasons[name] = (RATIOS[name] ?? []).flatMap((part) => absent[part] ?? []).join(' ');
     }
+    const screened = await screenedSweeps(of, contenders.get('exact'));
     return {
       ...about,
       sweep: { pictures: of.images, layers: of.layers },
-      ratios: Object.fromEntries(found),
+      ratios: { ...Object.fromEntries(found), screenedVsExact: screened?.timesAsFast ?? null },
+      screened,
       reasons,
       methods,
       agreement,
@@ -228,6 +231,22 @@ async function ratios(of) {
     await program.close();
     if ('loop' in opened) await opened.loop.close();
   }
+}
+
+/**
+ * Screened sweeps of a few prompts beside an exact one of all channels, both of SCREENED_IMAGES pictures: what the exact one
+ * takes follows from its rate, since its time is linear in pictures.
+ * @param {Settings} of
+ * @param {{ rates: number[], last?: Message } | undefined} exact
+ */
+async function screenedSweeps(of, exact) {
+  if (exact?.last === undefined || of.layers !== 'conv') return null;
+  const args = [of.generator, of.clip, of.threads, SAMPLES, KEPT, SCREENED_IMAGES, ...PROMPTS].map(String);
+  const prompts = JSON.parse(await call(process.execPath, [join(import.meta.dirname, 'screened.mjs'), ...args]));
+  const pictures = (exact.last['images'] / of.images) * SCREENED_IMAGES;
+  const exactSeconds = pictures / median(exact.rates);
+  const seconds = median(prompts.map((/** @type {Message} */ one) => one['seconds']));
+  return { kept: KEPT, images: SCREENED_IMAGES, exactSeconds, seconds, timesAsFast: exactSeconds / seconds, prompts };
 }
 
 /** @param {Settings} of */
