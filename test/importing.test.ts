@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import {
+  Clip,
   configure,
   Encoder,
   Generator,
@@ -15,6 +16,7 @@ import {
   importCheckpoint,
   inspectCheckpoint,
   Latents,
+  makeArchive,
   Mapper,
   Module,
   StyleClipError,
@@ -190,6 +192,25 @@ test('CLIP: a tokenizer has to fit; none is invented', async (t) => {
   await t.throwsAsync(importCheckpoint(generator, { out, tokenizer }), code('ARGUMENT'));
   await t.throwsAsync(importCheckpoint(generator, { out, activation: 'gelu' }), code('ARGUMENT'));
   t.false((await readdir(folder.path)).includes('clip.pt'));
+});
+
+test("CLIP: a vocabulary of the usual size gets CLIP's own tokenizer, and the archive carries it", async (t) => {
+  // A TorchScript archive under OpenAI's names, like theirs but for its widths.
+  const file = join(folder.path, 'usual.pt');
+  const text = { text_width: 8, text_layers: 1, text_heads: 1 };
+  const vision = { image_size: 16, patch: 8, vision_width: 8, vision_layers: [1], vision_heads: 1 };
+  const config = { vision: 'vit', embedding: 4, context_length: 77, vocabulary: 49_408, ...text, ...vision };
+  await makeArchive(file, { kind: 'clip', config, seed: 1 });
+  const out = join(folder.path, 'with-tokenizer.pt');
+  const made = await importCheckpoint(file, { out });
+  t.true(
+    made.notes.some((note) => note.startsWith('The tokenizer is ')),
+    made.notes.join(' '),
+  );
+  await using clip = await Clip.load(out, { device: 'cpu' });
+  t.deepEqual(clip.tokenizer.encode('a person with purple hair').ids, [49406, 320, 2533, 593, 5496, 2225, 49407]);
+  const embedded = await clip.encodeText(['a person with purple hair']);
+  t.is(embedded.data.length, 4);
 });
 
 test('weights keep their type, or take the one that is asked for', async (t) => {

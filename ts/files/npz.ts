@@ -12,6 +12,9 @@ const CENTRAL_HEADER = 0x02014b50;
 const END_RECORD = 0x06054b50;
 const END_SIZE = 22;
 const LONGEST_COMMENT = 0xffff;
+// As the native reader's (docs/models.md): numbers hardly compress, and bombs do.
+const MOST_RATIO = 100;
+const ALWAYS_UNPACKED = 64 * 2 ** 20;
 
 /** Reads the arrays of a file, by name (without `.npy`), in the file's order. */
 export async function readNpz(file: string): Promise<Map<string, NpyArray>> {
@@ -25,13 +28,28 @@ export function parseNpz(bytes: Uint8Array, file = 'the file'): Map<string, NpyA
   try {
     const end = findEnd(view);
     const count = view.getUint16(end + 10, true);
+    const places: number[] = [];
+    let left = Math.max(ALWAYS_UNPACKED, MOST_RATIO * bytes.length);
     let at = view.getUint32(end + 16, true);
     for (let i = 0; i < count; i++) {
       if (view.getUint32(at, true) !== CENTRAL_HEADER) throw new RangeError('an entry of its directory is missing');
-      const nameLength = view.getUint16(at + 28, true);
-      const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength)).replace(/\.npy$/, '');
-      arrays.set(name, parseNpy(entry(bytes, view, at), `${name} in ${file}`));
-      at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
+      places.push(at);
+      left -= view.getUint32(at + 24, true);
+      at += 46 + view.getUint16(at + 28, true) + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
+    }
+    if (left < 0) {
+      throw new StyleClipError(
+        'FORMAT_UNKNOWN',
+        `the entries of ${file} unpack to far more than it has (a zip bomb?)`,
+        {
+          remedy: 'Get the file from whoever made it, written with numpy.savez.',
+        },
+      );
+    }
+    for (const place of places) {
+      const nameLength = view.getUint16(place + 28, true);
+      const name = new TextDecoder().decode(bytes.subarray(place + 46, place + 46 + nameLength)).replace(/\.npy$/, '');
+      arrays.set(name, parseNpy(entry(bytes, view, place), `${name} in ${file}`));
     }
   } catch (cause) {
     if (StyleClipError.is(cause)) throw cause;
