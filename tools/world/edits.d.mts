@@ -1,4 +1,4 @@
-import type { Images, Latents } from 'styleclip';
+import type { Latents } from 'styleclip';
 
 /** How an edit is made. */
 export interface Setting {
@@ -30,8 +30,10 @@ export function cardEdits(): Promise<Record<string, CardEdit>>;
 
 export interface Litter {
   latents: Latents;
-  images: Images;
+  /** The judge's reading, [cats][factors]. */
   told: number[][];
+  /** Unit embeddings by the judging CLIP. */
+  embedded: Float32Array[];
 }
 
 export class EditBench {

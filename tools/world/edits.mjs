@@ -95,14 +95,14 @@ export class EditBench {
   }
 
   /**
-   * Cats to edit, and what the judge says of them.
+   * Cats to edit, what the judge says of them, and where the judging CLIP has them.
    * @param {number} count
    * @param {number} seed
    */
   async litter(count, seed) {
     const latents = await this.cats.generator.sample({ count, seed, truncationPsi: 1 });
     const images = await this.cats.generator.synthesize(latents);
-    return { latents, images, told: await this.#read(images) };
+    return { latents, told: await this.#read(images), embedded: await this.#embed(images) };
   }
 
   /**
@@ -134,10 +134,8 @@ export class EditBench {
       .map((other, f) => ({ other, by: moved[f] ?? 0 }))
       .filter(({ other }) => other !== factor);
     const most = others.reduce((a, b) => (Math.abs(b.by) > Math.abs(a.by) ? b : a));
-    const [before, after] = [
-      await this.#leaning(litter.images, target, neutral),
-      await this.#leaning(images, target, neutral),
-    ];
+    const leaning = await this.#leaning(target, neutral);
+    const [before, after] = [litter.embedded.map(leaning), (await this.#embed(images)).map(leaning)];
     return {
       moved_sigma: rounded(mean(nearer), 2),
       share_right_way: rounded(mean(nearer.map((by) => Number(by > 0))), 2),
@@ -165,16 +163,23 @@ export class EditBench {
   }
 
   /**
-   * How much each picture leans to the target, by the judging CLIP.
+   * Unit embeddings by the judging CLIP, one a picture.
    * @param {Images} images
+   */
+  async #embed(images) {
+    const { data, shape } = await this.other.encodeImages(images, { normalize: true });
+    const wide = shape[1] ?? 0;
+    return Array.from({ length: images.count }, (_, i) => data.subarray(i * wide, (i + 1) * wide));
+  }
+
+  /**
+   * How much an embedding leans to the target.
    * @param {string} target
    * @param {string} neutral
    */
-  async #leaning(images, target, neutral) {
+  async #leaning(target, neutral) {
     const text = (await this.other.direction({ neutral, target })).direction;
-    const { data } = await this.other.encodeImages(images, { normalize: true });
-    const row = (/** @type {number} */ i) => data.subarray(i * text.length, (i + 1) * text.length);
-    return Array.from({ length: images.count }, (_, i) => row(i).reduce((sum, v, c) => sum + v * (text[c] ?? 0), 0));
+    return (/** @type {Float32Array} */ embedded) => embedded.reduce((sum, v, c) => sum + v * (text[c] ?? 0), 0);
   }
 }
 
