@@ -43,8 +43,14 @@ struct Case {
 };
 std::string name(const Case& which);
 
-/// Every case; `small`: those that a block of real threads under ThreadSanitizer gets through.
-std::vector<Case> all_cases(bool small = false);
+/// Which cases of a table.
+enum class Table {
+  kAll,
+  kBounds,   // every way through memory once, for AddressSanitizer, under which the emulator is many times as slow
+  kThreads,  // every kernel, type and vector width, small enough for real threads under ThreadSanitizer
+};
+
+std::vector<Case> all_cases(Table table = Table::kAll);
 
 /// Values exactly representable in the case's type. plus, minus [channels, images, dim]; sum [channels, dim],
 /// magnitude, count [channels]: what is there before, added to.

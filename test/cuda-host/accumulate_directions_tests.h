@@ -1,8 +1,10 @@
 #pragma once
 
+#include "accumulate_directions_cases.h"
+
 namespace styleclip::checks {
 
-/// The kernel's table of cases; `small`: those for real threads.
-void check_accumulate_directions(bool small);
+/// The kernel on the CPU, over its table of cases.
+void check_accumulate_directions(cases::Table table);
 
 }  // namespace styleclip::checks

@@ -1,5 +1,5 @@
 // Tests of the kernels on the CPU. Built plain, with AddressSanitizer and UndefinedBehaviorSanitizer, and with
-// ThreadSanitizer, where threads are real and the tables small. `race` and `overrun` as the argument run a faulty
+// ThreadSanitizer, where threads are real; the sanitizers get smaller tables. `race` and `overrun` as the argument run a faulty
 // kernel instead, which the sanitizer must report.
 #include <cstdio>
 #include <string>
@@ -11,20 +11,23 @@
 #include "sweep_tests.h"
 
 int main(int count, char** arguments) {
+  using styleclip::cases::Table;
 #if defined(__SANITIZE_THREAD__)
-  constexpr bool kThreads = true;
+  constexpr Table kTable = Table::kThreads;
+#elif defined(__SANITIZE_ADDRESS__)
+  constexpr Table kTable = Table::kBounds;
 #else
-  constexpr bool kThreads = false;
+  constexpr Table kTable = Table::kAll;
 #endif
-  cuda_host::options().real_threads = kThreads;
+  cuda_host::options().real_threads = kTable == Table::kThreads;
   try {
     if (count > 1) {
       styleclip::checks::run_faulty_kernel(arguments[1]);
       return 0;
     }
     styleclip::checks::check_emulator();
-    styleclip::checks::check_accumulate_directions(kThreads);
-    styleclip::checks::check_sweep_operators(kThreads);
+    styleclip::checks::check_accumulate_directions(kTable);
+    styleclip::checks::check_sweep_operators(kTable);
   } catch (const std::exception& error) {
     styleclip::checks::check(false, std::string("unexpected: ") + error.what());
   }

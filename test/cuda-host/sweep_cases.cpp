@@ -120,7 +120,8 @@ std::int64_t y_size(const Case& which) {
   return (which.op == Op::kPerturbChannels ? 2 : 1) * which.n * which.r * which.r * which.channels;
 }
 
-std::vector<Case> all_cases(Op op, bool small) {
+std::vector<Case> all_cases(Op op, Table table) {
+  using Sizes = std::vector<std::int64_t>;
   const Type types[] = {Type::kFloat32, Type::kFloat16, Type::kBFloat16};
   const bool to_canvas = op == Op::kAddToCanvas || op == Op::kActivateToCanvas;
   std::vector<Case> cases;
@@ -139,16 +140,18 @@ std::vector<Case> all_cases(Op op, bool small) {
     which.size = size;
     return which;
   };
-  if (small) {
+  if (table == Table::kThreads) {
     for (const Type type : types) {
-      Case& which = add(1, 8, 5, type);
-      if (to_canvas) resampled(which, Resample::kBicubic, 4);
+      Case& which = add(1, 8, 3, type);
+      if (to_canvas) resampled(which, Resample::kBicubic, 2);
     }
-    Case& which = add(2, 3, 4, Type::kFloat32);
+    Case& which = add(2, 3, to_canvas ? 2 : 4, Type::kFloat32);
     if (op == Op::kClipInput) which.patch = 2;
     if (to_canvas) which.keep = false;
+    if (to_canvas) add(1, 264, 1, Type::kFloat16);  // more groups of channels than lanes
     return cases;
   }
+  const bool all = table == Table::kAll;
   if (op == Op::kClipInput) {
     for (const Type type : types) {
       add(2, 3, 16, type).patch = 4;
@@ -165,11 +168,11 @@ std::vector<Case> all_cases(Op op, bool small) {
   }
   for (const Type type : types) {
     // Channels around every edge of the vectors and lanes; sizes with nothing even about them.
-    for (const std::int64_t channels : {1, 3, 5, 8, 16, 24, 33, 48, 64, 72}) {
+    for (const std::int64_t channels : all ? Sizes{1, 3, 5, 8, 16, 24, 33, 48, 64, 72} : Sizes{1, 5, 8, 24, 33, 72}) {
       Case& which = add(2, channels, 7, type);
       if (to_canvas && channels % 2 == 1) resampled(which, Resample::kBicubic, 9);
     }
-    for (const std::int64_t r : {1, 2, 3, 4, 5, 9, 16, 31, 33, 66}) {
+    for (const std::int64_t r : all ? Sizes{1, 2, 3, 4, 5, 9, 16, 31, 33, 66} : Sizes{1, 2, 3, 5, 16, 33}) {
       Case& which = add(1, 8, r, type);
       which.limited = r % 2 == 0;
       which.noise = r % 3 != 0;
@@ -184,7 +187,7 @@ std::vector<Case> all_cases(Op op, bool small) {
       if (to_canvas) which.keep = false;
     }
     {
-      Case& which = add(3, 32, 40, type);
+      Case& which = add(all ? 3 : 1, 32, 40, type);
       which.limited = true;
       if (to_canvas) {
         resampled(which, Resample::kBicubic, 11);
@@ -205,12 +208,15 @@ std::vector<Case> all_cases(Op op, bool small) {
         Case odd = which;
         odd.channels = 5;
         odd.r = 6;
-        cases.push_back(odd);
+        if (!all) cases.pop_back();  // what the numbers are is no matter of bounds
+        if (all || limited) cases.push_back(odd);
       }
     }
   }
   if (op == Op::kActivate) add(1, 1100, 2, Type::kFloat32);  // more groups than a block has threads
-  if (to_canvas) resampled(add(1, 1, 1030, Type::kFloat16), Resample::kBicubic, 9);  // more than one segment of a row
+  if (op == Op::kActivateToCanvas || (to_canvas && all)) {
+    resampled(add(1, 1, 1030, Type::kFloat16), Resample::kBicubic, 9);  // more than one segment of a row
+  }
   add(0, 8, 4, Type::kFloat32);
   return cases;
 }

@@ -47,8 +47,7 @@ struct Case {
 };
 std::string name(const Case& which);
 
-/// Every case of an operator; `small`: those that a block of real threads under ThreadSanitizer gets through.
-std::vector<Case> all_cases(Op op, bool small = false);
+std::vector<Case> all_cases(Op op, Table table = Table::kAll);
 
 /// What an operator takes; empty where it does not take it. Activations lie as in memory, [n, r, r, channels], their values
 /// exactly representable in the case's type.

@@ -1,8 +1,10 @@
 #pragma once
 
+#include "accumulate_directions_cases.h"
+
 namespace styleclip::checks {
 
 /// The kernels of the exact sweep's operators on the CPU, over their tables of cases.
-void check_sweep_operators(bool small);
+void check_sweep_operators(cases::Table table);
 
 }  // namespace styleclip::checks
