@@ -161,6 +161,7 @@ Checkpoint Checkpoint::read(const std::string& path, const RunContext& run, cons
     rethrow_translated("read " + path);
   }
   impl->arena = reading.take_arena();
+  release_pages(bytes);
   return Checkpoint(std::move(impl));
 }
 

@@ -50,8 +50,8 @@ class Checkpoint {
   const Value& root() const noexcept;
   /// Safetensors' __metadata__, else empty.
   const std::map<std::string, std::string>& metadata() const noexcept;
-  /// Gives pages of the mapped file that lie wholly within this memory back to the system; reading them maps them again.
-  /// Memory that is no part of the mapping is left alone.
+  /// Told of memory that has been read: if it is a part of the mapped file, the file's pages are given back to the system,
+  /// and reading maps them again. Other memory is left alone.
   void release(const void* data, std::size_t bytes) const noexcept;
 
  private:

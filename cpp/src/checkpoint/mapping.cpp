@@ -52,9 +52,13 @@ Mapping::Mapping(std::string path) : path_(std::move(path)) {
     not_found("Cannot map " + path_ + ": " + std::strerror(error) + ".", "Copy the file to a local disk.");
   }
   ::madvise(data, size_, MADV_SEQUENTIAL);  // advice only: a failure costs speed
+#if defined(MADV_NOHUGEPAGE)
+  // Else one touched byte may count as two megabytes of this process.
+  ::madvise(data, size_, MADV_NOHUGEPAGE);
+#endif
   const std::size_t size = size_;
   bytes_ = {static_cast<const std::uint8_t*>(data), size,
-            std::shared_ptr<const void>(data, [size](const void* at) { ::munmap(const_cast<void*>(at), size); }), true};
+            std::shared_ptr<const void>(data, [size](const void* at) { ::munmap(const_cast<void*>(at), size); }), size};
 }
 
 Mapping::~Mapping() {
@@ -82,15 +86,11 @@ void Mapping::stream(
 void Mapping::release(const void* data, std::size_t bytes) const noexcept {
   const auto start = reinterpret_cast<std::uintptr_t>(bytes_.data), end = start + size_;
   const auto from = reinterpret_cast<std::uintptr_t>(data);
-  if (from >= start && from <= end && bytes <= end - from) release_pages(data, bytes);
+  if (from >= start && from <= end && bytes <= end - from) release_pages(bytes_);
 }
 
-void release_pages(const void* data, std::size_t bytes) noexcept {
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto from = reinterpret_cast<std::uintptr_t>(data);
-  const std::uintptr_t first = (from + page - 1) / page * page, last = (from + bytes) / page * page;
-  auto* at = static_cast<std::uint8_t*>(const_cast<void*>(data)) + (first - from);
-  if (last > first) ::madvise(at, last - first, MADV_DONTNEED);
+void release_pages(const Slice& bytes) noexcept {
+  if (bytes.mapped > 0) ::madvise(const_cast<void*>(bytes.owner.get()), bytes.mapped, MADV_DONTNEED);
 }
 
 }  // namespace styleclip::checkpoint

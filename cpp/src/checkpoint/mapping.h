@@ -36,7 +36,8 @@ class Mapping {
   Slice bytes_;
 };
 
-/// Gives the whole pages of a part of a mapped file (Slice::mapped) back to the system; reading them maps them again.
-void release_pages(const void* data, std::size_t bytes) noexcept;
+/// Gives all pages of the mapped file that a slice is a part of back to the system, if it is one; reading maps them again.
+/// All, because the system maps more than what is touched: Linux from 6.18 on the whole folio around it, up to megabytes.
+void release_pages(const Slice& bytes) noexcept;
 
 }  // namespace styleclip::checkpoint

@@ -14,6 +14,7 @@
 namespace styleclip::checkpoint {
 namespace {
 
+constexpr std::uint64_t kPiece = 8U << 20U;
 constexpr std::size_t kMostDimensions = 64;  // what libtorch's iterators take
 /// An expanded tensor (stride 0) may stand for more bytes than it has; up to this many, or those of its store.
 constexpr std::int64_t kMostExpandedBytes = 64LL << 20;
@@ -56,8 +57,11 @@ c10::Storage NumberStore::storage() {
     return made_;
   } else {
     c10::Storage owned = owned_storage(size_);
-    std::memcpy(owned.mutable_data(), bytes_.data, size_);
-    if (bytes_.mapped) release_pages(bytes_.data, size_);  // else a large file would be in memory twice
+    auto* to = static_cast<std::uint8_t*>(owned.mutable_data());
+    for (std::uint64_t at = 0; at < size_; at += kPiece) {
+      std::memcpy(to + at, bytes_.data + at, std::min(kPiece, size_ - at));
+      release_pages(bytes_);  // else a large tensor would be in memory twice
+    }
     made_ = std::move(owned);
   }
   if (swap_ > 1) swap_bytes(static_cast<std::uint8_t*>(made_.mutable_data()), size_, swap_);

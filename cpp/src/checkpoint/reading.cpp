@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "checkpoint/mapping.h"
+
 namespace styleclip::checkpoint {
 namespace {
 
@@ -98,6 +100,7 @@ Value Reading::number(double value) {
 
 Value Reading::text(Value::Kind kind, const Slice& bytes) {
   if (bytes.size <= kLongText) return owned_text(kind, std::string(bytes.text()));
+  release_pages(bytes);  // they were stepped over, not read
   Value made = add(kind);
   made.node()->data = Text{nullptr, std::make_unique<Slice>(bytes)};
   return made;

@@ -26,7 +26,7 @@ struct Slice {
   const std::uint8_t* data = nullptr;
   std::size_t size = 0;
   std::shared_ptr<const void> owner;  // keeps `data` alive
-  bool mapped = false;                // `data` is a part of the mapped file
+  std::size_t mapped = 0;             // size of the mapped file that `owner` points to and `data` is a part of; 0: none
 
   std::string_view text() const { return {reinterpret_cast<const char*>(data), size}; }
   /// `bytes` bytes from `at`; throws Flaw when they are not all there.

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "checkpoint/containers.h"
+#include "checkpoint/mapping.h"
 #include "checkpoint/pickle_globals.h"
 #include "checkpoint/pickle_text.h"
 #include "checkpoint/unpickler.h"
@@ -89,6 +90,7 @@ class Storages {
                 std::to_string(stored.count));
       stored.store->set(bytes.part(at + 8, stored.store->size()));
       at += 8 + stored.store->size();
+      release_pages(bytes);
     }
     for (const auto& [key, stored] : stored_) {
       if (stored.store->pending()) damaged("the storage '" + key + "' is missing");

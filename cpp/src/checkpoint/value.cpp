@@ -1,6 +1,8 @@
 // Accessors of the tree.
 #include "checkpoint/value.h"
 
+#include <ATen/ops/empty.h>
+
 #include <mutex>
 
 #include "checkpoint/node.h"
@@ -104,6 +106,11 @@ const at::Tensor& Value::tensor() const {
   } catch (...) {
     rethrow_translated("take a tensor out of a checkpoint");
   }
+}
+
+at::Tensor Value::outline() const {
+  const auto& lazy = get<std::unique_ptr<LazyTensor>>(*this, "a Tensor");
+  return at::empty(lazy->sizes(), at::TensorOptions(lazy->type()).device(at::kMeta));
 }
 
 void Value::forget_tensor() const { get<std::unique_ptr<LazyTensor>>(*this, "a Tensor")->forget(); }

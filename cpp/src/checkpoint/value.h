@@ -41,6 +41,8 @@ class Value {
   /// file, which it keeps alive, so it must not be written to (the mapping is read-only: a write ends the process). Where
   /// the file's layout needs a copy, the first call makes it, and may throw OutOfMemory. Safe from several threads.
   const at::Tensor& tensor() const;
+  /// A Tensor's sizes and type, without its numbers: on libtorch's meta device. Nothing is read or copied.
+  at::Tensor outline() const;
   /// Lets go of what tensor() made, of which references are invalid then; the next call makes it again. A copy of numbers
   /// that lie awkwardly in the file then belongs to whoever holds the tensor, alone.
   void forget_tensor() const;

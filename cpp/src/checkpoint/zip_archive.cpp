@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "checkpoint/inflate.h"
+#include "checkpoint/mapping.h"
 
 namespace styleclip::checkpoint {
 namespace {
@@ -46,6 +47,7 @@ ZipArchive::ZipArchive(Reading& reading, const Slice& file) : file_(file), most_
     check_name(entry.name);
     const std::uint64_t begin = entry.header;
     entry.header = data_of(file, entry);
+    release_pages(file);
     file.part(entry.header, entry.packed);
     if (!entry.deflated && entry.packed != entry.bytes) damaged("the sizes of '" + entry.name + "' disagree");
     if (entry.deflated) reading.count_unpacked(entry.bytes);

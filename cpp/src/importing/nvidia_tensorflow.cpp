@@ -2,10 +2,13 @@
 // constructor's keywords and its variables as NumPy arrays (reference notes H.5). Gs, the running average, is taken.
 // Convolutions are stored [height, width, in, out], those that up-sample turned round; styles lack their bias of 1.
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/tensor.h>
 
 #include <charconv>
+#include <functional>
+#include <map>
 #include <utility>
 
 #include "importing/conversion.h"
@@ -33,8 +36,10 @@ const Value* find_generator(const Value& root) {
 
 bool recognises(const Checkpoint& file) { return find_generator(file.root()) != nullptr; }
 
+using Variables = std::map<std::string, Value>;  // Tensors and Floats
+
 // Variables under "component/name".
-void collect(const Value& network, const std::string& prefix, TensorMap& tensors, int depth, std::size_t& visited) {
+void collect(const Value& network, const std::string& prefix, Variables& found, int depth, std::size_t& visited) {
   if (depth > kDeepest || ++visited > kMost) {
     refuse("There are too many components, or they are nested too deeply, at '" + prefix + "'.",
            "The file is no generator.");
@@ -45,18 +50,14 @@ void collect(const Value& network, const std::string& prefix, TensorMap& tensors
       const bool two = (pair.is(Value::Kind::Tuple) || pair.is(Value::Kind::List)) && pair.items().size() == 2;
       if (!two || !pair.items()[0].is(Value::Kind::String)) continue;
       const Value& value = pair.items()[1];
-      const std::string name = prefix + pair.items()[0].text();
-      if (value.is(Value::Kind::Tensor)) {
-        tensors.insert_or_assign(name, value.tensor());
-        value.forget_tensor();  // it is to be freed once it was turned into our layout
-      }
-      if (value.is(Value::Kind::Float)) tensors.insert_or_assign(name, at::scalar_tensor(value.number(), at::kFloat));
+      const bool number = value.is(Value::Kind::Tensor) || value.is(Value::Kind::Float);
+      if (number) found.insert_or_assign(prefix + pair.items()[0].text(), value);
     }
   }
   const Value* components = find_any(network, {"components"});
   if (components == nullptr || !components->is(Value::Kind::Dict)) return;
   for (const auto& [name, part] : components->entries()) {
-    if (name.is(Value::Kind::String)) collect(part, prefix + name.text() + "/", tensors, depth + 1, visited);
+    if (name.is(Value::Kind::String)) collect(part, prefix + name.text() + "/", found, depth + 1, visited);
   }
 }
 
@@ -131,8 +132,28 @@ nlohmann::json read_sizes(const Value& network, const TensorMap& tensors) {
   return config;
 }
 
+// Sizes are looked at first, and numbers are taken one variable after another: in a pickle nearly all of them lie awkwardly,
+// so that reading one is a copy, and nearly all have to be turned.
+at::Tensor outline(const Value& value) {
+  if (value.is(Value::Kind::Tensor)) return value.outline();
+  return at::empty({}, at::TensorOptions(at::kFloat).device(at::kMeta));
+}
+
+at::Tensor taken(const Checkpoint& file, const Value& value,
+                 const std::function<at::Tensor(const at::Tensor&)>& change) {
+  if (value.is(Value::Kind::Float)) {
+    const at::Tensor scalar = at::scalar_tensor(value.number(), at::kFloat);
+    return change ? change(scalar) : scalar;
+  }
+  const at::Tensor tensor = value.tensor();
+  value.forget_tensor();
+  if (!change) return tensor;
+  at::Tensor changed = change(tensor);
+  if (!changed.is_alias_of(tensor)) file.release(tensor.const_data_ptr(), tensor.nbytes());
+  return changed;
+}
+
 at::Tensor plus_one(const at::Tensor& t) { return t + 1; }
-// Copies in their final layout, so that the file's can be freed one by one.
 at::Tensor transposed(const at::Tensor& t) { return t.t().contiguous(); }
 at::Tensor convolution(const at::Tensor& t) { return t.permute({3, 2, 0, 1}).unsqueeze(0).contiguous(); }
 at::Tensor turned_convolution(const at::Tensor& t) { return convolution(t.flip({0, 1})); }
@@ -182,9 +203,11 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
     refuse("The network's state is of version " + nlohmann::json(version).dump() + ", before StyleGAN2's.",
            "Only StyleGAN2 generators can be imported.");
   }
-  TensorMap tensors;
+  Variables variables;
   std::size_t visited = 0;
-  collect(*network, "", tensors, 0, visited);
+  collect(*network, "", variables, 0, visited);
+  TensorMap tensors;
+  for (const auto& [name, value] : variables) tensors.emplace(name, outline(value));
   Imported imported = begin_import("stylegan2", kFormat, read_sizes(*network, tensors));
   if (network != &file.root()) imported.ignored = {"G", "D"};
   if (const at::Tensor filter = Keywords(*network).filter(); filter.defined()) {
@@ -200,10 +223,15 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
     if (counter) imported.ignored.push_back(one.first);
     return counter;
   });
-  std::vector<std::pair<const void*, std::size_t>> read;
-  for (const auto& [name, tensor] : tensors) read.emplace_back(tensor.const_data_ptr(), tensor.nbytes());
-  take_tensors(imported, std::move(tensors), source);
-  for (const auto& [data, bytes] : read) file.release(data, bytes);  // convolutions were copied
+  take_tensors(imported, std::move(tensors), [&](const std::string& name) {
+    Source from = source(name);
+    const auto found = variables.find(from.name);
+    if (found == variables.end()) return from;
+    from.change = [&file, &value = found->second, change = from.change](const at::Tensor&) {
+      return taken(file, value, change);
+    };
+    return from;
+  });
   return imported;
 }
 
