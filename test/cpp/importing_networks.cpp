@@ -3,8 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <map>
+#include <string>
+#include <vector>
 
+#include "importing/ir_se_sizes.h"
+#include "importing/mean_of_w.h"
 #include "importing_fixture.h"
+#include "models/spec.h"
 
 using namespace import_fixture;
 using namespace styleclip::importing;
@@ -54,6 +60,26 @@ TEST_CASE("identity: IR without squeeze and excitation, under a prefix, the last
   CHECK(embedding_error(imported, "ir") < kParity);
 }
 
+TEST_CASE("identity: the depths that names tell, with and without squeeze and excitation") {
+  const std::map<std::string, std::vector<std::int64_t>> depths = {
+      {"50", {3, 4, 14, 3}}, {"101", {3, 13, 30, 3}}, {"152", {3, 8, 36, 3}}};
+  for (const auto& [depth, blocks] : depths) {
+    for (const int reduction : {0, 16}) {
+      CAPTURE(depth);
+      CAPTURE(reduction);
+      const nlohmann::json sizes = {{"blocks", blocks}, {"reduction", reduction}};
+      Weights tensors;
+      for (const auto& spec : styleclip::make_blueprint("ir-se", sizes.dump()).tensors) {
+        tensors[spec.name] = at::zeros({}).expand(spec.shape);
+      }
+      const nlohmann::json told = trunk_sizes(tensors);
+      CHECK(told["blocks"] == sizes["blocks"]);
+      CHECK(told["reduction"] == reduction);
+      CHECK(told["channels"] == nlohmann::json({64, 128, 256, 512}));
+    }
+  }
+}
+
 TEST_CASE("encoders: e4e and pSp have the same tensors and give other codes") {
   for (const std::string name : {"e4e", "psp"}) {
     CAPTURE(name);
@@ -96,6 +122,25 @@ TEST_CASE("encoders: what cannot be imported is named") {
   CHECK_FALSE(restyle.remedy().empty());
   CHECK(says(refusal(encoder_importers(), "encoder-w.pt"), "BackboneEncoderUsingLastLayerIntoW"));
   CHECK(says(refusal(encoder_importers(), "encoder-unsaid.pt"), "encoder_type"));
+}
+
+TEST_CASE("encoders: an average is computed through layers up to 4096 wide, and a wider one is refused by its number") {
+  const auto refused = [](const Weights& decoder) { return fixture::error_of([&] { mean_of_w(decoder); }); };
+  const at::Tensor one = at::ones({1, 1});
+  // Both are views of one number: to refuse them must not cost what they stand for.
+  for (const std::int64_t width : {std::int64_t{4097}, std::int64_t{1} << 40}) {
+    const styleclip::Error wide =
+        refused({{"style.1.weight", one.expand({2, width})}, {"style.1.bias", at::zeros({2})}});
+    CHECK(wide.code() == ErrorCode::ModelMismatch);
+    CHECK(says(wide, std::to_string(width) + " wide"));
+    const styleclip::Error high =
+        refused({{"style.1.weight", one.expand({width, 2})}, {"style.1.bias", at::zeros({1}).expand({width})}});
+    CHECK(high.code() == ErrorCode::ModelMismatch);
+    CHECK(says(high, std::to_string(width) + " wide"));
+  }
+  const at::Tensor mean = mean_of_w({{"style.1.weight", one.expand({4096, 1})}, {"style.1.bias", at::zeros({4096})}});
+  CHECK(mean.sizes() == at::IntArrayRef({4096}));
+  CHECK(at::isfinite(mean).all().item<bool>());
 }
 
 TEST_CASE("mappers: three levels, a missing level, one network for all rows") {

@@ -2,11 +2,11 @@
 //
 //   styleclip_fuzz CORPUS [--count N] [--seconds T] [--seed S] [--case I] [--models 1]
 //
-// CORPUS: a folder of sound files. Case I of seed S is the same on every machine; --case repeats a single one. With
-// --models every importer that recognises a file is asked for the model in it, too. A case is a finding when it ends in
-// anything but a tree or an Error that tells what is wrong with the file, takes over ten seconds, makes the process grow by
-// over 256 MiB, or asks the system for more than a GiB of memory at once (which is refused: RLIMIT_AS); a crash says which
-// case it was. --seconds ends a run early; STYLECLIP_SOAK=1 runs a hundred times the count.
+// CORPUS: a folder of sound files, and folders in it. Case I of seed S is the same on every machine; --case repeats a
+// single one. With --models every importer that recognises a file is asked for the model in it, too. A case is a finding
+// when it ends in anything but a tree or an Error that tells what is wrong with the file, takes over ten seconds, makes the
+// process grow by over 256 MiB, or asks the system for more than a GiB of memory at once (which is refused: RLIMIT_AS); a
+// crash says which case it was. --seconds ends a run early; STYLECLIP_SOAK=1 runs a hundred times the count.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <signal.h>
@@ -180,8 +180,11 @@ void one_case(const std::string& path, const std::string& file, std::uint64_t in
 
 std::vector<std::string> read_corpus(const char* folder) {
   std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.is_regular_file() && entry.path().extension() != ".json") paths.push_back(entry.path());
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    // Neither configurations nor what tests expect of the files.
+    const bool other =
+        entry.path().extension() == ".json" || entry.path().string().find("expected") != std::string::npos;
+    if (entry.is_regular_file() && !other) paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());  // a case must not depend on the folder's order
   std::vector<std::string> corpus;
