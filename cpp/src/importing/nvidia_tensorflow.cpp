@@ -145,11 +145,10 @@ at::Tensor taken(const Checkpoint& file, const Value& value,
     const at::Tensor scalar = at::scalar_tensor(value.number(), at::kFloat);
     return change ? change(scalar) : scalar;
   }
-  const at::Tensor tensor = value.tensor();
-  value.forget_tensor();
-  if (!change) return tensor;
-  at::Tensor changed = change(tensor);
-  if (!changed.is_alias_of(tensor)) file.release(tensor.const_data_ptr(), tensor.nbytes());
+  const at::Tensor& given = value.tensor();
+  at::Tensor changed = change ? change(given) : given;
+  if (!changed.is_alias_of(given)) file.release(given.const_data_ptr(), given.nbytes());
+  value.forget_tensor();  // `given` is gone
   return changed;
 }
 
