@@ -109,6 +109,17 @@ test('screen: with as many probes as the embedding has numbers the ranking is th
   );
 });
 
+test('screen: with the automatic β, every channel that it keeps by the gradient', async (t) => {
+  const slopes = await tiny.sweep({ ...SWEEP, method: 'gradient', check: 0 });
+  const { beta, selected } = slopes.direction(text, { beta: 'auto' });
+  t.true(beta > 0.1 && selected.length > 20, `${beta} ${selected.length}`); // the rule decides, not its floor
+  const screened = await tiny.screen(text, { ...SWEEP, beta: 'auto', margin: 1, probes: slopes.dim });
+  t.deepEqual(
+    [...screened.channels],
+    selected.map((one) => one.index).sort((a, b) => a - b),
+  );
+});
+
 test('stop-at and adaptive: what they did stands in the result, in its file, and in shards', async (t) => {
   const adaptive = await tiny.sweep({ ...SWEEP, images: 30, method: 'adaptive', cosine: 0.9, confidence: 0.9 });
   t.like(adaptive.meta, { method: 'adaptive', cosine: 0.9, confidence: 0.9 });

@@ -13,9 +13,13 @@ export interface ScreenOptions extends Omit<
   SweepOptions,
   'method' | 'text' | 'channels' | 'directory' | 'shard' | 'resume' | 'stopAt' | 'cosine' | 'confidence' | 'preprocess'
 > {
-  /** The threshold that the direction will use, 0..1: channels whose gradient says |r| ≥ β / `margin` are swept. */
+  /**
+   * The threshold that the direction will use, 0..1: channels whose gradient says |r| ≥ β / `margin` are swept. `'auto'`: the
+   * automatic β of the gradient's own relevances ({@link DirectionOptions}), and at least as many channels as without a β.
+   * Where that β keeps many channels, as for a text that most channels answer to, the sweep of them takes as long.
+   */
   beta?: number | 'auto' | undefined;
-  /** How many channels the direction will keep: `margin` times as many are swept. Default 20, as is automatic β's. */
+  /** How many channels the direction will keep: `margin` times as many are swept. Default 20. */
   channels?: number | undefined;
   /** At least 1. Default 2. */
   margin?: number | undefined;
@@ -44,6 +48,14 @@ export interface Screening {
 
 const DEFAULT_CHANNELS = 20;
 
+/** Automatic β of relevances in descending order: the largest of 0.10, 0.11 … 0.29 that keeps more than 20, else 0.1. */
+function automaticBeta(descending: readonly number[]): number {
+  for (let hundredths = 29; hundredths > 10; hundredths--) {
+    if ((descending[DEFAULT_CHANNELS] ?? 0) >= hundredths / 100) return hundredths / 100;
+  }
+  return 0.1;
+}
+
 /** What the gradient says of each channel: its place in S, an estimate of |r|, and what that took. */
 export interface Slopes {
   readonly channels: Int32Array;
@@ -69,13 +81,15 @@ export async function screenChannels(
   }
   const margin = checkNumber(wide, 'margin', 1, 1000);
   const images = Math.min(checkInteger(screenImages, 'screenImages', 1, 100_000), sweep.images ?? 100);
-  const threshold = beta === undefined || beta === 'auto' ? undefined : checkNumber(beta, 'beta', 0, 1) / margin;
+  const fixed = beta === undefined || beta === 'auto' ? undefined : checkNumber(beta, 'beta', 0, 1) / margin;
   const wanted = Math.ceil(checkInteger(channels ?? DEFAULT_CHANNELS, 'channels', 1) * margin);
 
   const slopes = await takeSlopes(direction, images, checkInteger(probes, 'probes', 1, 100_000));
   const r = slopes.relevance;
   const order = [...r.keys()].filter((i) => r[i]! > 0).sort((i, k) => r[k]! - r[i]! || i - k);
-  const survivors = threshold === undefined ? order.slice(0, wanted) : order.filter((i) => r[i]! >= threshold);
+  const threshold = beta === 'auto' ? automaticBeta(order.map((i) => r[i]!)) / margin : fixed;
+  const passing = threshold === undefined ? [] : order.filter((i) => r[i]! >= threshold);
+  const survivors = fixed === undefined && passing.length < wanted ? order.slice(0, wanted) : passing;
   if (survivors.length === 0) {
     const largest = order.length === 0 ? 0 : r[order[0]!]!;
     fail(
