@@ -175,6 +175,40 @@ test('sweep: the result as JSON, as events, and as fs3.npy', async (t) => {
   t.is(unknown.code, 2, unknown.stderr);
 });
 
+test('sweep: the other methods, their flags, and what belongs to another one', async (t) => {
+  const adaptive = ['--images', '20', '--method', 'adaptive', '--cosine', '0.8', '--confidence', '0.9', '--check', '3'];
+  const quick = await result('sweep', ...SWEEP, ...models.flags, ...adaptive, '--out', 'adaptive.safetensors');
+  t.like(quick, { method: 'adaptive', images: 20, agreement: { channels: 3 } });
+  t.true((quick['rendered'] as number) < 2 * 52 * 20);
+  const stopped = await run([
+    'sweep',
+    ...SWEEP,
+    ...models.flags,
+    '--method',
+    'stop-at',
+    '--stop-at',
+    '8',
+    '--out',
+    'stopped.safetensors',
+  ]);
+  t.is(stopped.code, 0, stopped.stderr);
+  t.regex(stopped.stdout, /beside exact\/float32 on 16 channels: cosine 0\.\d{4} in the median/);
+  const screened = ['sweep', ...SWEEP, ...models.flags, '--method', 'screened', '--out', 'few.safetensors'];
+  t.like(await result(...screened, ...DIRECTION, '--margin', '3'), { method: 'screened', channels: 15 });
+  const refusals: [string[], RegExp][] = [
+    [screened, /needs a text/],
+    [[...screened, ...DIRECTION, '--dir', 'd'], /has no --dir/],
+    [['sweep', ...SWEEP, ...models.flags, ...DIRECTION], /belongs to the method screened/],
+    [['sweep', ...SWEEP, ...models.flags, '--cosine', '0.9'], /cosine is given for the method 'exact'/],
+  ];
+  for (const [args, message] of refusals) {
+    const ended = await run([...args, '--force', '--json']);
+    const { error } = JSON.parse(ended.stdout) as { error: { code: string; message: string } };
+    t.is(error.code, 'ERR_STYLECLIP_ARGUMENT');
+    t.regex(error.message, message);
+  }
+});
+
 test('direction: the channels it moves, and the same direction from an fs3.npy', async (t) => {
   const found = await result(
     'direction',
