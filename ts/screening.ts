@@ -21,7 +21,7 @@ export interface ScreenOptions extends Omit<
   beta?: number | 'auto' | undefined;
   /** How many channels the direction will keep: `margin` times as many are swept. Default 20. */
   channels?: number | undefined;
-  /** At least 1. Default 2. */
+  /** At least 1. Default 3. */
   margin?: number | undefined;
   /** Pictures at which the gradient is taken, of the sweep's own. Default: 50, or all where there are fewer. */
   screenImages?: number | undefined;
@@ -73,7 +73,7 @@ export async function screenChannels(
   o: ScreenOptions,
   takeSlopes: TakeSlopes,
 ): Promise<Relevance> {
-  const { beta, channels, margin: wide = 2, screenImages = 50, probes = 16, ...sweep } = o;
+  const { beta, channels, margin: wide = 3, screenImages = 50, probes = 16, ...sweep } = o;
   const direction = TextDirection.from(text);
   checkMatch('the text direction', direction.clipSha256, system.clip.info.sha256, system.clip.info.file, false);
   if (beta !== undefined && channels !== undefined) {

@@ -4,7 +4,7 @@
  * the columns mean.
  *
  *     --images 100    sample pictures
- *     --channels 20   that a screened direction keeps; twice as many are swept exactly
+ *     --channels 20   that a screened direction keeps; three times as many are swept exactly
  */
 import { median } from '../sweep/numbers.mjs';
 

@@ -148,7 +148,7 @@ export function sweepCommand(command: Command, start: Start): Command {
       ),
     )
     .addOption(
-      new Option('--margin <m>', 'of the method screened: so many times as many are swept (default: 2)').argParser(
+      new Option('--margin <m>', 'of the method screened: so many times as many are swept (default: 3)').argParser(
         parse.numberWithin(1, 1000),
       ),
     )

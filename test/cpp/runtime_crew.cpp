@@ -1,0 +1,111 @@
+// Threads side by side: every piece of work is done once, each thread is alone to libtorch, and failures of any of them end
+// the run and nothing else.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <functional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "runtime/crew.h"
+#include "styleclip/relevance.h"
+#include "tiny_world.h"
+
+namespace {
+
+const auto plainly = [](const std::function<void()>& serve) { serve(); };
+
+}  // namespace
+
+TEST_CASE("a crew: all the work, on its own threads, told on the caller's") {
+  const int before = at::get_num_threads();
+  std::atomic<int> lives{0};
+  {
+    styleclip::Crew crew(3, [&](const std::function<void()>& serve) {
+      ++lives;
+      serve();
+      --lives;
+    });
+    CHECK(at::get_num_threads() == before);
+    for (const std::size_t count : {0, 1, 2, 100}) {
+      std::vector<std::atomic<int>> times(count);
+      std::atomic<bool> alone{true};
+      std::set<std::size_t> told;
+      const std::thread::id caller = std::this_thread::get_id();
+      crew.run(
+          count,
+          [&](std::size_t i) {
+            ++times[i];
+            if (at::get_num_threads() != 1 || std::this_thread::get_id() == caller) alone = false;
+          },
+          [&](std::size_t i) {
+            CHECK(std::this_thread::get_id() == caller);
+            CHECK(told.insert(i).second);
+          });
+      CHECK(told.size() == count);
+      CHECK(alone);
+      for (const auto& one : times) CHECK(one == 1);
+    }
+    CHECK(lives == 3);
+  }
+  CHECK(lives == 0);
+  // A thread that comes later gets libtorch's number, not the crew's.
+  int later = 0;
+  std::thread([&] {
+    at::init_num_threads();
+    later = at::get_num_threads();
+  }).join();
+  CHECK(later == before);
+}
+
+TEST_CASE("a crew: a failure ends the run, is thrown once, and the crew goes on") {
+  styleclip::Crew crew(2, plainly);
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> begun{0};
+    CHECK_THROWS_WITH_AS(crew.run(
+                             1000,
+                             [&](std::size_t i) {
+                               ++begun;
+                               if (i == 5) throw std::runtime_error("five");
+                             },
+                             [](std::size_t) {}),
+                         "five", std::runtime_error);
+    CHECK(begun < 1000);
+    int told = 0;
+    CHECK_THROWS_WITH_AS(crew.run(
+                             1000, [](std::size_t) { std::this_thread::yield(); },
+                             [&](std::size_t) {
+                               if (++told == 3) throw std::runtime_error("told");
+                             }),
+                         "told", std::runtime_error);
+    CHECK(told == 3);
+    std::atomic<int> done{0};
+    crew.run(10, [&](std::size_t) { ++done; }, [](std::size_t) {});
+    CHECK(done == 10);
+  }
+}
+
+TEST_CASE("the exact sweep on several threads: the same bits run after run") {
+  const int before = at::get_num_threads();
+  at::set_num_threads(4);
+  const auto statistics = styleclip::style_statistics(tiny::generator(), 500, {}, {});
+  styleclip::SweepOptions options;
+  options.images = 4;
+  options.layers = {"all"};
+  options.batch = 4;  // many small pieces
+  for (const styleclip::Precision precision : {styleclip::Precision::Float32, styleclip::Precision::BFloat16}) {
+    options.precision = precision;
+    const auto first = styleclip::sweep_exact(tiny::generator(), tiny::clip(), statistics, options, {});
+    for (int again = 0; again < 6; ++again) {
+      const auto next = styleclip::sweep_exact(tiny::generator(), tiny::clip(), statistics, options, {});
+      CHECK(at::equal(next.rows, first.rows));
+      CHECK(at::equal(next.magnitude, first.magnitude));
+    }
+  }
+  at::set_num_threads(before);
+}
