@@ -337,7 +337,8 @@ TEST_CASE("settings out of range, and methods that do not exist") {
   CHECK(code_with([](auto& o) { o.layers = {}; }) == ErrorCode::Argument);
 
   const SweepOptions options = options_for(Perturbation::Absolute, {"b4.conv1"}, 4);
-  CHECK(styleclip::sweep_methods() == std::vector<std::string>{"reference", "exact", "gradient"});
+  CHECK(styleclip::sweep_methods() ==
+        std::vector<std::string>{"reference", "exact", "stop-at", "adaptive", "gradient"});
   CHECK(at::equal(styleclip::sweep("reference", tiny::generator(), tiny::clip(), statistics(), options, {}).rows,
                   swept(options).rows));
   CHECK(tiny::error_of([&] {

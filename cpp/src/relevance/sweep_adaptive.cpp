@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "relevance/confidence.h"
 #include "relevance/engines.h"
@@ -51,9 +52,9 @@ class AdaptiveEngine : public SweepEngine {
   std::int64_t sweep(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) {
     const std::vector<std::int64_t> looks = looks_of(part.pictures);
     const double tail = (1 - task_.options.confidence) / std::max<double>(1, static_cast<double>(looks.size()) - 1);
-    SweepPart open = part;             // rows that still want pictures
-    std::vector<std::int64_t> places;  // of them in `sums`
-    for (std::size_t i = 0; i < open.rows.size(); ++i) places.push_back(static_cast<std::int64_t>(i));
+    SweepPart open = part;                               // rows that still want pictures
+    std::vector<std::int64_t> places(open.rows.size());  // of them in `sums`
+    std::iota(places.begin(), places.end(), 0);
     std::int64_t painted = 0;
     for (std::size_t look = 0, seen = 0; look < looks.size() && !open.rows.empty(); ++look) {
       open.first_picture = part.first_picture + static_cast<std::int64_t>(seen);

@@ -28,7 +28,7 @@ void keep_to_own_processor(std::size_t number, std::size_t of) {
 
 }  // namespace
 
-Crew::Crew(int threads, std::function<void(const std::function<void()>&)> around) {
+Crew::Crew(int threads, const std::function<void(const std::function<void()>&)>& around) {
   const int before = at::get_num_threads();
   const auto wanted = static_cast<std::size_t>(std::max(1, threads));
   threads_.reserve(wanted);

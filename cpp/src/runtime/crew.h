@@ -17,7 +17,7 @@ class Crew {
  public:
   /// Starts `threads` threads, at least one. `around` runs a thread's whole life: it is given what to run, and may hold
   /// guards about it.
-  Crew(int threads, std::function<void(const std::function<void()>&)> around);
+  Crew(int threads, const std::function<void(const std::function<void()>&)>& around);
   ~Crew();
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
