@@ -38,6 +38,24 @@ TEST_CASE("unexpected and missing names are the file's") {
   CHECK(says(error, "missing 'decoder.conv1.conv.weight' 'decoder.to_rgb1.bias'"));
 }
 
+TEST_CASE("names inside a larger checkpoint keep what the file has before them") {
+  const Imported good = import(rosinality_importers(), "rosinality.pt");
+  Weights tensors = good.weights;
+  tensors["conv1.conv.wieght"] = tensors.at("conv1.conv.weight");
+  tensors.erase("conv1.conv.weight");
+  const auto refusal_of = [&good](const Weights& given) {
+    Imported again = begin_import("stylegan2", "rosinality", good.config);
+    return fixture::error_of(
+        [&] { take_tensors(again, given, [](const std::string& name) { return Source{name}; }, "decoder."); });
+  };
+  const styleclip::Error error = refusal_of(tensors);
+  CHECK(says(error, "unexpected 'decoder.conv1.conv.wieght'"));
+  CHECK(says(error, "missing 'decoder.conv1.conv.weight'"));
+  tensors = good.weights;
+  tensors["conv1.conv.weight"] = at::zeros({2, 2});
+  CHECK(says(refusal_of(tensors), "'decoder.conv1.conv.weight' has shape [2, 2]"));
+}
+
 TEST_CASE("a wrong shape is told with both shapes") {
   const styleclip::Error error =
       broken([](Weights& tensors) { tensors["decoder.conv1.conv.weight"] = at::zeros({1, 6, 6, 1, 1}); });

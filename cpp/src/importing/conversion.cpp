@@ -108,9 +108,15 @@ void check_complete(const Imported& imported, const std::vector<std::string>& un
   refuse(text + ".", "Give the checkpoint as its repository saved it; docs/models.md lists what can be imported.");
 }
 
+[[noreturn]] void refuse_shape(const std::string& name, const at::Tensor& given, const std::string& wanted) {
+  refuse("'" + name + "' has shape " + shape_text(given.sizes()) + wanted,
+         "Its sizes do not go with the checkpoint's other tensors: give it as its repository saved it.");
+}
+
 }  // namespace
 
-void take_tensors(Imported& imported, TensorMap tensors, const std::function<Source(const std::string& name)>& source) {
+void take_tensors(Imported& imported, TensorMap tensors, const std::function<Source(const std::string& name)>& source,
+                  const std::string& prefix) {
   const Blueprint blueprint = make_blueprint(imported.architecture, imported.config.dump());
   std::vector<std::string> unexpected, missing;
   for (const TensorSpec& spec : blueprint.tensors) {
@@ -118,26 +124,23 @@ void take_tensors(Imported& imported, TensorMap tensors, const std::function<Sou
     const Source from = source(spec.name);
     const auto given = from.name.empty() ? tensors.end() : tensors.find(from.name);
     if (given == tensors.end()) {
-      if (!spec.optional) missing.push_back(from.name.empty() ? spec.name : from.name);
+      if (!spec.optional) missing.push_back(prefix + (from.name.empty() ? spec.name : from.name));
       continue;
     }
-    const std::string file_shape = shape_text(given->second.sizes());
     if (from.dimensions >= 0 && given->second.dim() != from.dimensions) {
-      refuse(
-          "'" + from.name + "' has shape " + file_shape + ", not " + std::to_string(from.dimensions) + " dimensions.",
-          "Give a checkpoint of " + imported.format + ".");
+      refuse_shape(prefix + from.name, given->second, ", not " + std::to_string(from.dimensions) + " dimensions.");
     }
     const at::Tensor tensor = from.change ? from.change(given->second) : given->second;
     // make_archive takes a latent average in several forms.
     if (spec.name != "latent_avg" && tensor.sizes() != at::IntArrayRef(spec.shape)) {
-      refuse("'" + from.name + "' has shape " + file_shape + "; as '" + spec.name + "' it would have to give " +
-                 shape_text(spec.shape) + ", not " + shape_text(tensor.sizes()) + ".",
-             "Its sizes do not go with the checkpoint's other tensors.");
+      refuse_shape(prefix + from.name, given->second,
+                   "; as '" + spec.name + "' it would have to give " + shape_text(spec.shape) + ", not " +
+                       shape_text(tensor.sizes()) + ".");
     }
     imported.weights.emplace(spec.name, tensor);
     tensors.erase(given);
   }
-  for (const auto& [name, tensor] : tensors) unexpected.push_back(name);
+  for (const auto& [name, tensor] : tensors) unexpected.push_back(prefix + name);
   check_complete(imported, unexpected, missing);
 }
 

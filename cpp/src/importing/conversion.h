@@ -46,8 +46,10 @@ struct Source {
 };
 
 /// Fills imported.weights with the blueprint's tensors out of `tensors`, those left alone that are there already. `source`
-/// says where each comes from. Throws ModelMismatch naming what is unexpected, missing or of a wrong shape.
-void take_tensors(Imported& imported, TensorMap tensors, const std::function<Source(const std::string& name)>& source);
+/// says where each comes from; `prefix` is what the file has before the names of `tensors`. Throws ModelMismatch naming, as
+/// the file does, what is unexpected, missing or of a wrong shape.
+void take_tensors(Imported& imported, TensorMap tensors, const std::function<Source(const std::string& name)>& source,
+                  const std::string& prefix = "");
 
 /// A conv_clamp that is a positive number; JSON could not hold another. Throws ModelMismatch.
 double checked_clamp(double clamp);

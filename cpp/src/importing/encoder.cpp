@@ -69,7 +69,7 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
   for (std::string& key : other_keys(root, {"state_dict", "latent_avg", "opts"})) {
     imported.ignored.push_back(std::move(key));
   }
-  take_tensors(imported, std::move(tensors), [](const std::string& name) { return Source{name}; });
+  take_tensors(imported, std::move(tensors), [](const std::string& name) { return Source{name}; }, kPrefix);
   return imported;
 }
 

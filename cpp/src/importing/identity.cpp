@@ -57,7 +57,7 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
         other_keys(file.root(), {place.dict == find_any(file.root(), {"model"}) ? "model" : "state_dict"});
   }
   for (std::string& part : other_parts(*place.dict, place.prefix)) imported.ignored.push_back(std::move(part));
-  take_tensors(imported, std::move(tensors), [](const std::string& name) { return Source{name}; });
+  take_tensors(imported, std::move(tensors), [](const std::string& name) { return Source{name}; }, place.prefix);
   return imported;
 }
 

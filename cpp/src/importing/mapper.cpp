@@ -93,7 +93,7 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
   if (dict != &root) {
     for (std::string& key : other_keys(root, {"state_dict", "opts"})) imported.ignored.push_back(std::move(key));
   }
-  take_tensors(imported, std::move(tensors), [](const std::string& name) { return Source{name}; });
+  take_tensors(imported, std::move(tensors), [](const std::string& name) { return Source{name}; }, kPrefix);
   return imported;
 }
 

@@ -77,7 +77,7 @@ Imported import(const Checkpoint& file, const ImportOptions&) {
     }
   }
   for (std::string& part : other_parts(*place.dict, place.prefix)) imported.ignored.push_back(std::move(part));
-  take_tensors(imported, std::move(tensors), [](const std::string& name) { return Source{name}; });
+  take_tensors(imported, std::move(tensors), [](const std::string& name) { return Source{name}; }, place.prefix);
   imported.notes.emplace_back(
       "The file does not record the mapping network's learning-rate multiplier: 0.01 was assumed, as everywhere.");
   return imported;
