@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "relevance/engines.h"
+#include "relevance/precision.h"
 #include "runtime/philox.h"
 #include "styleclip/error.h"
 
@@ -50,6 +51,7 @@ class GradientEngine : public SweepEngine {
   void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) override {
     const c10::InferenceMode inference(false);
     const c10::AutoGradMode gradient(true);
+    const PrecisionGuard precision(Precision::Float32);  // where the models are in float32, so is the arithmetic
     const SweepInputs& inputs = task_.inputs;
     std::vector<std::int64_t> places, channels;
     for (const std::int64_t row : part.rows) {
