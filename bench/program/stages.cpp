@@ -1,6 +1,6 @@
 // Where an exact sweep's time goes. Its parts are called directly, on a folded picture's own activations: on a CPU every
-// thread runs pictures of its own through a layer, as many together as the painter would, from reused memory, where the
-// sweep itself gives each layer's call all threads; on another device the whole batch goes at once. A part's share of the sweep is its seconds a picture times the
+// thread runs pictures of its own through a layer, as many together as the painter would, from reused memory, as the sweep
+// does; on another device the whole batch goes at once. A part's share of the sweep is its seconds a picture times the
 // pictures that go through it. Each stands beside its arithmetic floor: the larger of its operations at the rate of a
 // large matrix product, and of the bytes that it must read and write at the rate of a large copy, both measured in this
 // run.
