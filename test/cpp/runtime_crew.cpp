@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <set>
 #include <stdexcept>
@@ -72,6 +73,8 @@ TEST_CASE("a crew: a failure ends the run, is thrown once, and the crew goes on"
                              [&](std::size_t i) {
                                ++begun;
                                if (i == 5) throw std::runtime_error("five");
+                               // Throwing takes a while, in which a thread with nothing to do begins a thousand pieces.
+                               std::this_thread::sleep_for(std::chrono::milliseconds(1));
                              },
                              [](std::size_t) {}),
                          "five", std::runtime_error);
