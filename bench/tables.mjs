@@ -216,6 +216,9 @@ const TABLES = {
   scaling,
 };
 
+/** @type {Record<string, string>} the field of a result that a table is made of, where it is not its own name */
+const PARTS = { methodsAgreement: 'methods', shares: 'shareOfMatmulByPrecision' };
+
 /**
  * The document with its tables made anew.
  * @param {string} text
@@ -228,7 +231,10 @@ export function render(text, read) {
       const make = TABLES[name];
       if (!make) throw new Error(`there is no table ${name}: ${Object.keys(TABLES).join(', ')}`);
       const result = read(file);
-      const made = result === undefined ? '*No results are kept yet.*' : make(result);
+      const part = PARTS[name] ?? name;
+      let made = '*No results are kept yet.*';
+      if (result !== undefined)
+        made = result[part] === undefined ? '*Not part of the run that is kept.*' : make(result);
       return `<!-- table ${name} ${file} -->\n\n${made}\n\n<!-- end -->`;
     },
   );
