@@ -73,7 +73,7 @@ struct RelevanceRows {
   at::Tensor magnitude;                // [n] float32: mean |d| before d is normalised
   at::Tensor counts;                   // [n] int64: images with a non-zero difference
   std::int64_t images = 0;             // pictures rendered
-  std::string implementation;          // what computed it: "reference", "exact"
+  std::string implementation;          // what painted it: "reference", "exact", "stop-at", "gradient"
   std::int64_t batch = 0;              // pictures a forward at the end: smaller than at the start if memory ran out
   double seconds = 0;
 };
@@ -86,7 +86,9 @@ RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStati
                               const SweepOptions& options, const RunContext& run);
 
 /// The fast exact method: the same numbers up to the rounding of another order of sums, from StyleGAN2 under rosinality's
-/// names in float32 on a CPU. Any other generator goes through sweep_reference, and the result says so. Throws as that.
+/// names, in options.precision. Any other generator goes through sweep_reference, and the result says so. On a CPU pieces
+/// of a picture's channels run side by side, as many as at::get_num_threads() says; the bits do not hang on which thread took
+/// which. Call prepare_thread() first. Throws as sweep_reference; Argument for a precision that the device has not.
 RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                           const SweepOptions& options, const RunContext& run);
 
