@@ -18,7 +18,13 @@ using PhiloxWords = std::array<std::uint32_t, 4>;
 PhiloxWords philox4x32(PhiloxWords counter, std::array<std::uint32_t, 2> key) noexcept;
 
 /// What a number is for; keeps z, noise maps and initial weights of one seed apart.
-enum class PhiloxStream : std::uint32_t { Z = 0, Noise = 0x10000, Weights = 0x20000, Probes = 0x30000 };
+enum class PhiloxStream : std::uint32_t {
+  Z = 0,
+  Noise = 0x10000,
+  Weights = 0x20000,
+  Probes = 0x30000,
+  Restarts = 0x40000
+};
 
 /// count standard normals of one sample: out[i] is element i.
 void philox_normal(float* out, std::int64_t count, std::uint64_t seed, std::uint32_t stream,
