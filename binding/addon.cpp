@@ -28,6 +28,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   export_relevance(env, exports);
   export_sharding(env, exports);
   export_editing(env, exports);
+  export_optimizing(env, exports);
   export_test_hooks(env, exports);
   drain_at_exit(env, exports.Get("drain"));
 }

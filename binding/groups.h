@@ -14,6 +14,8 @@ void export_relevance(Napi::Env env, Napi::Object exports);  // statistics, swee
 void export_sharding(Napi::Env env,
                      Napi::Object exports);                // openSweep, nextShard, closeSweep, sweepPlan, mergeSweep
 void export_editing(Napi::Env env, Napi::Object exports);  // globalDirection, edit
+/// openOptimizer, advanceOptimizer, optimizerState, restoreOptimizer, optimizerLatents, closeOptimizer
+void export_optimizing(Napi::Env env, Napi::Object exports);
 void export_process(Napi::Env env, Napi::Object exports);  // versions, configure, devices, createCancel, drain, pending
 /// testJob, only with STYLECLIP_TEST_HOOKS=1 in the environment.
 void export_test_hooks(Napi::Env env, Napi::Object exports);

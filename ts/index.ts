@@ -41,6 +41,8 @@ export { readBoundary, readComponents } from './latent-directions.js';
 export type { LatentComponents, LatentDirection, LatentDirectionOptions } from './latent-directions.js';
 export { Latents } from './latents.js';
 export type { LatentsLike, LatentsLoadOptions, LatentsMeta, MoveOptions } from './latents.js';
+export type { OptimizeOptions } from './optimize-settings.js';
+export type { LossCurves, OptimizedProblem, OptimizeResult } from './optimize.js';
 export { Mapper } from './mapper.js';
 export type { MapOptions, MapperInfo } from './mapper.js';
 export { PRESETS } from './presets.js';

@@ -163,6 +163,45 @@ export interface NativeGlobalDirection {
   largest: number;
 }
 
+export interface NativeOptimizerOptions {
+  space: 'w' | 'w_plus' | 's';
+  layers: string[];
+  lambdaClip: number;
+  lambdaL2: number;
+  lambdaId: number;
+  l2Mean: boolean;
+  clipInput: 'normalised' | 'raw';
+  noise: NativeNoise;
+  steps: number;
+  learningRate: number;
+  inSigmas: boolean;
+  idleFirstStep: boolean;
+  /** 0: none. */
+  patience: number;
+  tolerance: number;
+  restarts: number;
+  spread: number;
+  seed: bigint;
+  /** 0: by memory. */
+  batch: number;
+}
+
+/** Of a run: rows are problems × restarts. */
+export interface NativeOptimizerState {
+  point: NativeTensor<Float32Array>;
+  firstMoment: NativeTensor<Float32Array>;
+  secondMoment: NativeTensor<Float32Array>;
+  best: NativeTensor<Float32Array>;
+  bestTotal: NativeTensor<Float64Array>;
+  bestStep: NativeTensor<BigInt64Array>;
+  /** [rows, total clip l2 id, steps + 1] */
+  curves: NativeTensor<Float64Array>;
+  /** 0 running, 1 all steps, 2 plateau, 3 not finite, 4 exploded. */
+  reason: NativeTensor<BigInt64Array>;
+  mark: NativeTensor<Float64Array>;
+  step: number;
+}
+
 /** A checkpoint file, as every function that reads one tells of it. */
 export interface NativeSource {
   /** 'torch zip', 'pickle', … */
@@ -366,6 +405,29 @@ export interface NativeAddon {
     directory: string,
     run: NativeRun,
   ): Promise<{ plan: NativePlan; relevance: NativeRelevance; /** Kinds, one or more. */ machines: string[] }>;
+
+  /** latents [n, …] of the space, texts [1 or n, texts, dim]; gives a handle. */
+  openOptimizer(
+    generator: NativeModel,
+    clip: NativeModel,
+    identity: NativeModel | undefined,
+    latents: NativeTensor<Float32Array>,
+    texts: NativeTensor<Float32Array>,
+    options: NativeOptimizerOptions,
+    run: NativeRun,
+  ): Promise<unknown>;
+  /** Up to `steps` updates. `best`: lowest total of each row so far. */
+  advanceOptimizer(
+    handle: unknown,
+    steps: number,
+    run: NativeRun,
+  ): Promise<{ running: boolean; step: number; best: Float64Array }>;
+  optimizerState(handle: unknown): Promise<NativeOptimizerState>;
+  restoreOptimizer(handle: unknown, state: NativeOptimizerState): Promise<void>;
+  /** [rows, …]: where the rows are, or where their totals were lowest. */
+  optimizerLatents(handle: unknown, best: boolean): Promise<NativeTensor<Float32Array>>;
+  /** Frees what the run holds. Idempotent. */
+  closeOptimizer(handle: unknown): Promise<void>;
 
   /** Synchronous, no libtorch: a matrix-vector product and a sort. Throws like the others reject. */
   globalDirection(

@@ -10,10 +10,13 @@ import type { TextDirection } from './direction.js';
 import { Encoder } from './encoder.js';
 import { Generator, STATISTICS_SAMPLES } from './generator.js';
 import { Identity } from './identity.js';
+import type { LatentsLike } from './latents.js';
 import { handleOf } from './model.js';
 import { checkMatch } from './model-match.js';
 import type { NativeRelevance, NativeSweepOptions } from './native.js';
 import { Relevance } from './relevance.js';
+import { optimizeLatents, type OptimizeResult } from './optimize.js';
+import type { OptimizeOptions } from './optimize-settings.js';
 import { native, packageFile } from './runtime.js';
 import { screenChannels, type ScreenOptions } from './screening.js';
 import { checkRun, runNative } from './signals.js';
@@ -291,6 +294,18 @@ export class StyleClip implements Closeable {
       });
       return { channels: result.channels, relevance, rendered: result.images, seconds: result.seconds };
     });
+  }
+
+  /**
+   * Latent optimisation (StyleCLIP section 4): Adam on D_CLIP(G(w), text) + λ_L2 |w − w_s|² + λ_ID (1 − cosine of
+   * identities), for every latent and every target at once.
+   *
+   * @param latents where each begins; undefined with `mode: 'free'`: at the mean latent
+   * @throws StyleClipError `ARGUMENT`, `RANGE`, `SHAPE`, `MODEL_MISMATCH` for what is given; `RESUME_MISMATCH` for a
+   *   directory of another run; `DISK`. A loss that is no number ends its problem, not the call: see `problems`
+   */
+  async optimize(latents: LatentsLike | undefined, options: OptimizeOptions): Promise<OptimizeResult> {
+    return optimizeLatents(this, latents, options);
   }
 
   /**

@@ -56,7 +56,7 @@ function precisionOf(method: string, wanted: unknown, generator: Generator): Non
   return precision;
 }
 
-function layerNames(value: unknown, generator: Generator): string[] {
+export function layerNames(value: unknown, generator: Generator): string[] {
   const names = checkTexts(value, 'layers');
   const known = ['conv', 'torgb', 'all', ...generator.layout.layers.map((l) => l.name)];
   for (const name of names) {

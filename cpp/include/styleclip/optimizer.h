@@ -74,6 +74,8 @@ class LatentOptimizer {
   bool advance(std::int64_t steps, const RunContext& run);
   bool running() const;
   std::int64_t step() const;
+  /// [rows] float64 on the CPU: lowest totals so far; infinite before the first evaluation.
+  at::Tensor best_totals() const;
 
   /// A copy. Goes on from it bit for bit, on the same machine.
   OptimizerState state() const;

@@ -346,6 +346,11 @@ bool LatentOptimizer::advance(std::int64_t steps, const RunContext& run) {
 bool LatentOptimizer::running() const { return !impl_->running_rows().empty(); }
 std::int64_t LatentOptimizer::step() const { return impl_->state.step; }
 
+at::Tensor LatentOptimizer::best_totals() const {
+  const c10::InferenceMode inference(false);
+  return impl_->state.best_total.clone();
+}
+
 OptimizerState LatentOptimizer::state() const {
   OptimizerState copy = impl_->state;
   for (at::Tensor* tensor : {&copy.point, &copy.first_moment, &copy.second_moment, &copy.best, &copy.best_total,

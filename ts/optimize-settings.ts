@@ -1,0 +1,168 @@
+// The options of a latent optimisation, checked. λ values mean something only together with the conventions that they were
+// found with, so both come from one preset.
+
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkSeed,
+  checkTexts,
+  fail,
+} from './check.js';
+import type { NativeOptimizerOptions } from './native.js';
+import type { LayerSet, NoiseMode, RunOptions } from './types.js';
+
+/** Options of {@link StyleClip.optimize}. */
+export interface OptimizeOptions extends RunOptions {
+  /** What the pictures shall show; several: each latent is edited towards each of them. */
+  target: string | readonly string[];
+  /**
+   * What they show now. Given, the loss is the distance to Δt, the direction from this text to the target, instead of the
+   * distance to the target alone: what both texts share, and what sets texts off from pictures, drops out of it.
+   */
+  neutral?: string | undefined;
+  /** As in {@link TextDirectionOptions}. Default `'none'`: the texts alone, as in the released code. */
+  templates?: 'imagenet' | 'none' | readonly string[] | undefined;
+  /**
+   * Where defaults come from. `'default'`: coordinates in standard deviations, mean of squares, CLIP's own preprocessing, best
+   * latent kept. `'reference'`: the released code as it is (SC:optimization/run_optimization.py): the latent's own numbers,
+   * the sum of squares, pictures of [-1, 1] without CLIP's normalisation, an idle first step, the last latent.
+   */
+  preset?: 'default' | 'reference' | undefined;
+  /** The released code's `edit` (default), or `free_generation`: from the mean latent, by the CLIP term alone. */
+  mode?: 'edit' | 'free' | undefined;
+  /** What moves. Default `'w_plus'`. Latents of another space are brought there. */
+  space?: 'w' | 'w_plus' | 's' | undefined;
+  /** In s: which layers' channels move. Default `'conv'`, as in the released code. */
+  layers?: LayerSet | undefined;
+  /** Updates, 1..1,000,000. Default 100; reference 300. */
+  steps?: number | undefined;
+  /**
+   * Adam's, after the ramp of the first 5 % of the steps and before the fall over the last 25 %. Default 0.1: of a standard
+   * deviation a step, or, in the reference, of the latent's own unit.
+   */
+  learningRate?: number | undefined;
+  /** Weight of the change's squares, ≥ 0. Default 0.02 (of their mean); reference 0.008 (of their sum). */
+  lambdaL2?: number | undefined;
+  /** Weight of 1 − cosine of identities, ≥ 0. Default 0.2 where there is an identity model, else 0; reference 0. */
+  lambdaId?: number | undefined;
+  /** Weight of the CLIP distance, ≥ 0. Default 1. */
+  lambdaClip?: number | undefined;
+  /** `'mean'` or `'sum'` of squares. */
+  l2?: 'mean' | 'sum' | undefined;
+  /** Whether steps, spread and L2 are in standard deviations of each number, `'sigma'`, or in the latent's own, `'latent'`. */
+  units?: 'sigma' | 'latent' | undefined;
+  /** How pictures get to CLIP: `'normalised'`, or `'raw'`, the released code's (sizes of a multiple of 32). */
+  clipInput?: 'normalised' | 'raw' | undefined;
+  /** The released code's schedule, whose first step has the rate 0. */
+  idleFirstStep?: boolean | undefined;
+  /** Which latent is the result: the one of the lowest loss, or the last one. */
+  keep?: 'best' | 'last' | undefined;
+  /** Starts of each problem, the first at the latent itself; the best one is kept. 1..1000. Default 1. */
+  restarts?: number | undefined;
+  /** How far away the others start, in standard deviations, ≥ 0. Default 0.3. */
+  spread?: number | undefined;
+  /** Of the restarts. Default 0. */
+  seed?: number | bigint | undefined;
+  /** A problem ends when this many steps brought less than `tolerance`. Default: never. */
+  patience?: number | undefined;
+  /** Of the loss, ≥ 0. Default 0.001. */
+  tolerance?: number | undefined;
+  /** Pictures of the way every so many steps. Default: none. */
+  snapshots?: number | undefined;
+  /** Problems in one forward pass. Default: by memory. */
+  batch?: number | undefined;
+  /** Default `'const'`. */
+  noise?: Exclude<NoiseMode, 'random'> | undefined;
+  /**
+   * Keeps the run in `optimize.safetensors` there, and its best latents in `latents.safetensors`, every few seconds and
+   * when it ends, however it ends; the same call goes on with it. Made when it is not there.
+   */
+  directory?: string | URL | undefined;
+  /** Take latents of another generator. Default false. */
+  force?: boolean | undefined;
+}
+
+const KEYS = [
+  ...['signal', 'onProgress', 'target', 'neutral', 'templates', 'preset', 'mode', 'space', 'layers', 'steps'],
+  ...['learningRate', 'lambdaL2', 'lambdaId', 'lambdaClip', 'l2', 'units', 'clipInput', 'idleFirstStep', 'keep'],
+  ...['restarts', 'spread', 'seed', 'patience', 'tolerance', 'snapshots', 'batch', 'noise', 'directory', 'force'],
+];
+
+/** The two sets of defaults. `lambdaId` of the default one holds where there is an identity model. */
+const PRESETS = {
+  default: {
+    ...{ steps: 100, learningRate: 0.1, lambdaL2: 0.02, lambdaId: 0.2 },
+    ...{ l2: 'mean', units: 'sigma', clipInput: 'normalised', idleFirstStep: false, keep: 'best' },
+  },
+  reference: {
+    ...{ steps: 300, learningRate: 0.1, lambdaL2: 0.008, lambdaId: 0 },
+    ...{ l2: 'sum', units: 'latent', clipInput: 'raw', idleFirstStep: true, keep: 'last' },
+  },
+} as const;
+
+/** What a run is made of, checked. */
+export interface OptimizeSettings {
+  readonly native: NativeOptimizerOptions;
+  readonly targets: readonly string[];
+  readonly neutral: string | undefined;
+  readonly keep: 'best' | 'last';
+  readonly mode: 'edit' | 'free';
+  /** 0: none. */
+  readonly snapshots: number;
+}
+
+export function optimizeSettings(
+  options: OptimizeOptions,
+  hasIdentity: boolean,
+  layerNames: (value: unknown) => string[],
+): { o: OptimizeOptions; settings: OptimizeSettings } {
+  const o = checkOptions(options, KEYS, 'optimize');
+  const preset = PRESETS[checkOneOf(o.preset ?? 'default', 'preset', ['default', 'reference'])];
+  const mode = checkOneOf(o.mode ?? 'edit', 'mode', ['edit', 'free']);
+  const targets = checkTexts(o.target, 'target');
+  const { neutral } = o;
+  for (const text of neutral === undefined ? targets : [...targets, ...checkTexts(neutral, 'neutral')]) {
+    if (text.trim() === '') fail('ARGUMENT', 'a text is empty', "Describe the picture, for example 'a grumpy cat'.");
+  }
+  const space = checkOneOf(o.space ?? 'w_plus', 'space', ['w', 'w_plus', 's']);
+  if (o.layers !== undefined && space !== 's') {
+    fail('ARGUMENT', `layers are given for the space '${space}'`, "They belong to the space 's'.");
+  }
+  const weight = (value: unknown, name: string): number => checkNumber(value, name, 0, 1e9);
+  const lambdaId = weight(o.lambdaId ?? (mode === 'free' || !hasIdentity ? 0 : preset.lambdaId), 'lambdaId');
+  if (lambdaId > 0 && !hasIdentity) {
+    fail('ARGUMENT', 'lambdaId is given, and no identity model is loaded', 'Load one, or leave lambdaId out.');
+  }
+  const native: NativeOptimizerOptions = {
+    space,
+    layers: space === 's' ? layerNames(o.layers ?? 'conv') : ['conv'],
+    lambdaClip: weight(o.lambdaClip ?? 1, 'lambdaClip'),
+    lambdaL2: weight(o.lambdaL2 ?? (mode === 'free' ? 0 : preset.lambdaL2), 'lambdaL2'),
+    lambdaId,
+    l2Mean: checkOneOf(o.l2 ?? preset.l2, 'l2', ['mean', 'sum']) === 'mean',
+    clipInput: checkOneOf(o.clipInput ?? preset.clipInput, 'clipInput', ['normalised', 'raw']),
+    noise: checkOneOf(o.noise ?? 'const', 'noise', ['const', 'none']),
+    steps: checkInteger(o.steps ?? preset.steps, 'steps', 1, 1_000_000),
+    learningRate: checkNumber(o.learningRate ?? preset.learningRate, 'learningRate', 1e-9, 1e6),
+    inSigmas: checkOneOf(o.units ?? preset.units, 'units', ['sigma', 'latent']) === 'sigma',
+    idleFirstStep: checkBoolean(o.idleFirstStep ?? preset.idleFirstStep, 'idleFirstStep'),
+    patience: o.patience === undefined ? 0 : checkInteger(o.patience, 'patience', 1, 1_000_000),
+    tolerance: weight(o.tolerance ?? 1e-3, 'tolerance'),
+    restarts: checkInteger(o.restarts ?? 1, 'restarts', 1, 1000),
+    spread: weight(o.spread ?? 0.3, 'spread'),
+    seed: checkSeed(o.seed ?? 0),
+    batch: o.batch === undefined ? 0 : checkInteger(o.batch, 'batch', 1, 4096),
+  };
+  const settings: OptimizeSettings = {
+    native,
+    targets,
+    neutral,
+    mode,
+    keep: checkOneOf(o.keep ?? preset.keep, 'keep', ['best', 'last']),
+    snapshots: o.snapshots === undefined ? 0 : checkInteger(o.snapshots, 'snapshots', 1, 1_000_000),
+  };
+  return { o, settings };
+}
