@@ -12,6 +12,7 @@ import { generateCommand } from './commands/generate.js';
 import { importCommand } from './commands/import.js';
 import { infoCommand } from './commands/info.js';
 import { makeCommand } from './commands/make.js';
+import { optimizeCommand } from './commands/optimize.js';
 import { runCommand } from './commands/run.js';
 import { setupCommand } from './commands/setup.js';
 import { statsCommand } from './commands/stats.js';
@@ -55,6 +56,7 @@ const COMMANDS = [
   sweepCommand,
   directionCommand,
   editCommand,
+  optimizeCommand,
 ];
 
 /** Parses and runs; resolves to the exit code, whatever happens. */

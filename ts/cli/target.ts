@@ -81,6 +81,14 @@ export async function pictureTarget(path: string, single: boolean, force: boolea
   return { file: await targetFile(path, force) };
 }
 
+/** Makes sure that an animation may be written as this file. */
+export async function videoTarget(path: string, force: boolean): Promise<string> {
+  if (!['.webp', '.gif'].includes(extname(path).toLowerCase())) {
+    throw new StyleClipError('ARGUMENT', `${path}: a video is written as .webp or .gif`, { remedy: 'Name it so.' });
+  }
+  return targetFile(path, force);
+}
+
 /** The path of one picture within a target. */
 export function picturePath(target: PictureTarget, name: string): string {
   return 'file' in target ? target.file : join(target.folder, name);

@@ -2,20 +2,19 @@
  * `styleclip edit`: moves latents along a text direction, or by a mapper, at one or more strengths and renders what comes
  * out.
  */
-import { basename, extname } from 'node:path';
+import { basename } from 'node:path';
 import { Option, type Command } from 'commander';
 import { EditBatch } from '../../edit.js';
 import { StyleClipError } from '../../errors.js';
-import { Images } from '../../images.js';
 import { Latents } from '../../latents.js';
 import { Mapper } from '../../mapper.js';
-import type { StyleClip } from '../../styleclip.js';
 import { strengthVideo } from '../../video.js';
+import { readLatents } from '../latents.js';
 import { loadEncoder, loadGenerator, loadSystem, modelOptions } from '../models.js';
 import type { Outcome } from '../output.js';
 import * as parse from '../parse.js';
 import type { Session, Start } from '../session.js';
-import { picturePath, pictureTarget, targetFile, type PictureTarget } from '../target.js';
+import { picturePath, pictureTarget, videoTarget, type PictureTarget } from '../target.js';
 import { addDirectionOptions, directionSummary, findDirection, type DirectionFlags } from './direction-options.js';
 
 interface Flags extends DirectionFlags {
@@ -153,49 +152,4 @@ async function editByMapper(
   }
   const { space, levels, file } = mapper.info;
   return { text: images.map((one) => one.file), result: { images, mapper: { file, space, levels } } };
-}
-
-const PICTURE_SUFFIXES = ['.png', '.jpg', '.jpeg', '.webp', '.gif', '.avif', '.tif', '.tiff'];
-
-/** What latents and pictures are read for. */
-type Editable = Pick<StyleClip, 'generator' | 'encoder'>;
-
-/** What is edited: the latents of all files behind one another (pictures inverted), or newly drawn ones. */
-async function readLatents(
-  session: Session,
-  files: readonly string[],
-  flags: Flags,
-  system: Editable,
-): Promise<Latents> {
-  if (files.length === 0) {
-    const { count, seed, truncationPsi } = flags;
-    return system.generator.sample({ count, seed, truncationPsi, ...session.run });
-  }
-  const parts: Latents[] = [];
-  for (const given of files) {
-    const file = await session.input.file(given);
-    const picture = PICTURE_SUFFIXES.includes(extname(file).toLowerCase());
-    const { layout } = system.generator;
-    parts.push(picture ? await invert(session, given, file, system) : await Latents.load(file, { layout }));
-  }
-  return Latents.concat(parts);
-}
-
-/** A picture as latents. */
-async function invert(session: Session, given: string, file: string, system: Editable): Promise<Latents> {
-  if (system.encoder === undefined) {
-    throw new StyleClipError('MODEL_KIND', `${given} is a picture, and there is no encoder to turn it into latents`, {
-      remedy:
-        'No encoder is shipped yet: name one with --encoder, or edit latents (.safetensors, .npy), ' +
-        'or leave the file out to edit generated pictures.',
-    });
-  }
-  return system.encoder.encode(await Images.read(file), session.run);
-}
-
-async function videoTarget(path: string, force: boolean): Promise<string> {
-  if (!['.webp', '.gif'].includes(extname(path).toLowerCase())) {
-    throw new StyleClipError('ARGUMENT', `${path}: a video is written as .webp or .gif`, { remedy: 'Name it so.' });
-  }
-  return targetFile(path, force);
 }

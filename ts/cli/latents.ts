@@ -1,0 +1,54 @@
+/*
+ * The latents that a command works on: from files, from pictures by the encoder, or newly drawn ones.
+ */
+import { extname } from 'node:path';
+import { StyleClipError } from '../errors.js';
+import { Images } from '../images.js';
+import { Latents } from '../latents.js';
+import type { StyleClip } from '../styleclip.js';
+import type { Session } from './session.js';
+
+/** Flags that say what is drawn. */
+export interface DrawFlags {
+  count: number;
+  seed: bigint;
+  truncationPsi: number;
+}
+
+const PICTURE_SUFFIXES = ['.png', '.jpg', '.jpeg', '.webp', '.gif', '.avif', '.tif', '.tiff'];
+
+/** What latents and pictures are read for. */
+export type Editable = Pick<StyleClip, 'generator' | 'encoder'>;
+
+/** What is edited: the latents of all files behind one another (pictures inverted), or newly drawn ones. */
+export async function readLatents(
+  session: Session,
+  files: readonly string[],
+  flags: DrawFlags,
+  system: Editable,
+): Promise<Latents> {
+  if (files.length === 0) {
+    const { count, seed, truncationPsi } = flags;
+    return system.generator.sample({ count, seed, truncationPsi, ...session.run });
+  }
+  const parts: Latents[] = [];
+  for (const given of files) {
+    const file = await session.input.file(given);
+    const picture = PICTURE_SUFFIXES.includes(extname(file).toLowerCase());
+    const { layout } = system.generator;
+    parts.push(picture ? await invert(session, given, file, system) : await Latents.load(file, { layout }));
+  }
+  return Latents.concat(parts);
+}
+
+/** A picture as latents. */
+async function invert(session: Session, given: string, file: string, system: Editable): Promise<Latents> {
+  if (system.encoder === undefined) {
+    throw new StyleClipError('MODEL_KIND', `${given} is a picture, and there is no encoder to turn it into latents`, {
+      remedy:
+        'No encoder is shipped yet: name one with --encoder, or edit latents (.safetensors, .npy), ' +
+        'or leave the file out to edit generated pictures.',
+    });
+  }
+  return system.encoder.encode(await Images.read(file), session.run);
+}
