@@ -136,7 +136,8 @@ export async function optimizeLatents(
     await (await current(settings.keep === 'best', state.bestTotal.data)).save(join(directory, 'latents.safetensors'));
   };
   try {
-    if (before !== undefined) await addon.restoreOptimizer(handle, before);
+    if (before === undefined) await save();
+    else await addon.restoreOptimizer(handle, before);
     const snapshots: { step: number; images: Images }[] = [];
     const begun = before?.step ?? 0;
     const started = performance.now();

@@ -24,6 +24,8 @@ export interface RunSettings {
   readonly input?: Uint8Array;
   /** Sees the process and every piece of its stdout. */
   readonly watch?: (child: ChildProcess, stdout: string) => void;
+  /** Sees the process when it has been started. */
+  readonly started?: (child: ChildProcess) => void;
 }
 
 /** Two processes at a time: AVA starts all tests of a file together, and a machine may have two cores. */
@@ -52,6 +54,7 @@ async function start(args: readonly string[], settings: RunSettings): Promise<En
     env: { ...Object.fromEntries(inherited), ...settings.env },
     stdio: 'pipe',
   });
+  settings.started?.(child);
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
