@@ -77,4 +77,55 @@ void activate_to_canvas(at::Tensor& y, const at::Tensor& bias, const at::Tensor&
 void clip_input(const at::Tensor& canvas, const at::Tensor& mean, const at::Tensor& deviation, std::int64_t patch,
                 at::Tensor& out);
 
+// Operators with gradients: what the optimiser, the mapper's training and inversion are made of. The first tensor is
+// float64, float32, float16 or bfloat16; the others are float64 beside float64 and else float32, in which everything is
+// computed. Tensors may lie in memory as they like; channels last (contiguous for pictures) needs no copy. float64 away from
+// the CPU runs the reference. An undefined tensor is one that is left out. Gradients are first derivatives, computed only
+// for the tensors that ask; a tensor that gets none is refused where it asks for one. Errors: Shape, Argument, Range.
+
+/// y = vertical x horizontalᵀ of every plane: images [n, c, h, w], vertical [H, h], horizontal [W, w] -> [n, c, H, W],
+/// contiguous. Made for resamplings, whose rows hold few entries that are not zero, and these neighbours
+/// (styleclip/resampling.h makes them); right for any matrix. Gradient to images. Schema:
+///   resample(Tensor images, Tensor vertical, Tensor horizontal) -> Tensor
+at::Tensor resample(const at::Tensor& images, const at::Tensor& vertical, const at::Tensor& horizontal);
+/// With the matrices of styleclip/resampling.h, kept from call to call: what the released code shows to CLIP,
+/// [n, c, clip_size, clip_size]; bicubic, antialiased; the aligned face for an identity network, [n, c, out, out];
+/// StyleGAN2's picture so far for the next resolution, [n, c, 2 h, 2 w].
+at::Tensor clip_resample(const at::Tensor& images, std::int64_t clip_size = 224);
+at::Tensor bicubic_resample(const at::Tensor& images, std::int64_t height, std::int64_t width);
+at::Tensor face_crop_resample(const at::Tensor& images, std::int64_t out = 112);
+at::Tensor upsample_picture(const at::Tensor& images);
+
+/// The end of a StyleGAN2 layer: y = clamp(√2 leaky_relu(gain[n, o] x + noise[p] + bias[o], 0.2), ±limit).
+/// x [n, channels, h, w]; gain [n, channels], above zero (demodulation), may be left out; bias [channels]; noise, times its
+/// strength already, [h, w] or [n, h, w], may be left out; limit infinity for none. y lies channels last. Gradients to x,
+/// gain, bias and noise, from y alone: x is not kept. An element at the limit has none. Schema:
+///   styled_activate(Tensor x, Tensor? gain, Tensor bias, Tensor? noise, float limit) -> Tensor
+at::Tensor styled_activate(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias, const at::Tensor& noise,
+                           double limit);
+
+/// The same of an up layer: x[p] = Σ_ij filter[i] filter[j] t[p + (i, j) - 1], t [n, channels, h + 1, w + 1] the transposed
+/// convolution's output, zero outside; filter [4], gain of two included. Gradients to t, gain, bias and noise. Schema:
+///   filter_styled_activate(Tensor t, Tensor filter, Tensor? gain, Tensor bias, Tensor? noise, float limit) -> Tensor
+at::Tensor filter_styled_activate(const at::Tensor& t, const at::Tensor& filter, const at::Tensor& gain,
+                                  const at::Tensor& bias, const at::Tensor& noise, double limit);
+
+/// [n] with the graph, and [n, 3] without: the parts clip, l2, id, unweighted. float64 or float32.
+struct EditLoss {
+  at::Tensor total, parts;
+};
+/// What an edit minimises (StyleCLIP, arXiv 2103.17249, section 4), one number a latent, with all its gradients in one pass:
+///   total = lambda_clip mean_t(1 − cos(embedding, text_t)) + lambda_l2 Σ (latents − source)² + lambda_id (1 − cos(identity,
+///   source_identity))
+/// embedding [n, d], text [t, d] for all or [n, t, d], of any length; latents and source of one shape [n, ...], their sum of
+/// squares, or the mean over a latent's numbers where `mean`; identity, source_identity [n, e] or left out (then lambda_id
+/// is 0 and so is the part). Any mix of the four types; computed in float64 where one is float64, else in float32. The
+/// cosine of a vector of zeros is 0 and has no gradient. A weight of 0 leaves its part out of total. Gradients to embedding,
+/// latents and identity. Weights are finite and not negative, else Range. Schema:
+///   edit_loss(Tensor embedding, Tensor text, Tensor latents, Tensor source, Tensor? identity, Tensor? source_identity,
+///             float lambda_clip, float lambda_l2, float lambda_id, bool mean) -> (Tensor total, Tensor parts)
+EditLoss edit_loss(const at::Tensor& embedding, const at::Tensor& text, const at::Tensor& latents,
+                   const at::Tensor& source, const at::Tensor& identity, const at::Tensor& source_identity,
+                   double lambda_clip, double lambda_l2, double lambda_id, bool mean);
+
 }  // namespace styleclip

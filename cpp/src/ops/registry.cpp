@@ -15,13 +15,19 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <tuple>
+#include <utility>
 
 #include "ops/accumulate_directions.h"
 #include "ops/activate.h"
 #include "ops/add_to_canvas.h"
 #include "ops/clip_input.h"
+#include "ops/edit_loss.h"
 #include "ops/filter_activate.h"
+#include "ops/filter_styled_activate.h"
 #include "ops/perturb_channels.h"
+#include "ops/resample.h"
+#include "ops/styled_activate.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
@@ -29,8 +35,10 @@ namespace styleclip {
 namespace {
 
 constexpr char kNamespace[] = "styleclip";
-constexpr std::array<const char*, 7> kOperators = {kAccumulateDirections, kPerturbChannels,  kActivate, kFilterActivate,
-                                                   kAddToCanvas,          kActivateToCanvas, kClipInput};
+constexpr std::array<const char*, 11> kOperators = {
+    kAccumulateDirections, kPerturbChannels,      kActivate,  kFilterActivate,
+    kAddToCanvas,          kActivateToCanvas,     kClipInput, kResample,
+    kStyledActivate,       kFilterStyledActivate, kEditLoss};
 
 // Guards the two variables below it.
 std::mutex& registry_mutex() {
@@ -93,9 +101,9 @@ at::Tensor plain(const std::optional<at::Tensor>& tensor) { return tensor.value_
 
 template <typename Signature, auto implementation>
 struct Adapted;
-template <typename... Arguments, auto implementation>
-struct Adapted<void(Arguments...), implementation> {
-  static void call(Arguments... arguments) { implementation(plain(arguments)...); }
+template <typename Result, typename... Arguments, auto implementation>
+struct Adapted<Result(Arguments...), implementation> {
+  static Result call(Arguments... arguments) { return implementation(plain(arguments)...); }
 };
 
 // Defines an operator with the implementation for every device, and the one for the CPU.
@@ -105,6 +113,41 @@ void add(torch::Library& library, const char* name, const char* schema) {
   library.impl(name,
                torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd, &Adapted<Signature, reference>::call));
   library.impl(name, torch::dispatch(c10::DispatchKey::CPU, &Adapted<Signature, cpu>::call));
+}
+
+// What the dispatcher runs first of an operator with gradients: its C++ entry, which makes the autograd node.
+template <typename Signature, auto entry>
+void add_autograd(torch::Library& library, const char* name) {
+  library.impl(name, torch::dispatch(c10::DispatchKey::Autograd, &Adapted<Signature, entry>::call));
+}
+
+std::tuple<at::Tensor, at::Tensor> edit_loss_pair(const at::Tensor& embedding, const at::Tensor& text,
+                                                  const at::Tensor& latents, const at::Tensor& source,
+                                                  const at::Tensor& identity, const at::Tensor& source_identity,
+                                                  double lambda_clip, double lambda_l2, double lambda_id, bool mean) {
+  EditLoss loss =
+      edit_loss(embedding, text, latents, source, identity, source_identity, lambda_clip, lambda_l2, lambda_id, mean);
+  return {std::move(loss.total), std::move(loss.parts)};
+}
+
+void add_differentiable(torch::Library& library) {
+  add<ResampleSignature, &resample_reference, &resample_reference>(library, kResample, kResampleSchema);
+  add_autograd<ResampleSignature, &resample>(library, kResample);
+  add<StyledActivateSignature, &styled_activate_reference, &styled_activate_reference>(library, kStyledActivate,
+                                                                                       kStyledActivateSchema);
+  add<StyledActivateBackwardSignature, &styled_activate_backward_reference, &styled_activate_backward_reference>(
+      library, kStyledActivateBackward, kStyledActivateBackwardSchema);
+  add_autograd<StyledActivateSignature, &styled_activate>(library, kStyledActivate);
+  add<FilterStyledActivateSignature, &filter_styled_activate_reference, &filter_styled_activate_reference>(
+      library, kFilterStyledActivate, kFilterStyledActivateSchema);
+  add<FilterStyledActivateBackwardSignature, &filter_styled_activate_backward_reference,
+      &filter_styled_activate_backward_reference>(library, kFilterStyledActivateBackward,
+                                                  kFilterStyledActivateBackwardSchema);
+  add_autograd<FilterStyledActivateSignature, &filter_styled_activate>(library, kFilterStyledActivate);
+  add<EditLossSignature, &edit_loss_pair, &edit_loss_pair>(library, kEditLoss, kEditLossSchema);
+  add<EditLossGradientsSignature, &edit_loss_gradients_reference, &edit_loss_gradients_reference>(
+      library, kEditLossGradients, kEditLossGradientsSchema);
+  add_autograd<EditLossSignature, &edit_loss_pair>(library, kEditLoss);
 }
 
 }  // namespace
@@ -131,6 +174,7 @@ void register_ops() {
   add<ActivateToCanvasSignature, &activate_to_canvas_reference, &activate_to_canvas_cpu>(*library, kActivateToCanvas,
                                                                                          kActivateToCanvasSchema);
   add<ClipInputSignature, &clip_input_reference, &clip_input_cpu>(*library, kClipInput, kClipInputSchema);
+  add_differentiable(*library);
   registered = library.release();
 }
 
