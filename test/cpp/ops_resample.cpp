@@ -203,6 +203,17 @@ TEST_CASE("resample has second derivatives, being its own backward operator with
   CHECK(difference(second, styleclip::resample(weights, v, h)) <= 1e-13);
 }
 
+TEST_CASE("on a CPU, NaN reaches what its bands reach") {
+  at::Tensor matrix = at::zeros({3, 6}, at::kDouble);
+  for (std::int64_t row = 0; row < 3; ++row) matrix[row].slice(0, 2 * row, 2 * row + 2).fill_(0.5);
+  const Forced forced("resample", "cpu");
+  at::Tensor images = at::ones({1, 1, 6, 6}, at::kDouble);
+  images[0][0][2][5] = NAN;
+  const at::Tensor y = styleclip::resample(images, matrix, matrix);
+  CHECK(at::isnan(y).sum().item<std::int64_t>() == 1);
+  CHECK(std::isnan(y[0][0][1][2].item<double>()));
+}
+
 TEST_CASE("the resampling on one thread and on two, bit for bit; kept matrices may come first from InferenceMode") {
   at::manual_seed(29);
   const int before = at::get_num_threads();

@@ -43,5 +43,10 @@ LossAndGradients edit_loss_gradients_reference(const at::Tensor& embedding, cons
                                                const at::Tensor& identity, const at::Tensor& source_identity,
                                                double lambda_clip, double lambda_l2, double lambda_id, bool mean,
                                                WantedOfLoss wanted);
+/// One pass, latents in parallel, sums in float64.
+LossAndGradients edit_loss_gradients_cpu(const at::Tensor& embedding, const at::Tensor& text, const at::Tensor& latents,
+                                         const at::Tensor& source, const at::Tensor& identity,
+                                         const at::Tensor& source_identity, double lambda_clip, double lambda_l2,
+                                         double lambda_id, bool mean, WantedOfLoss wanted);
 
 }  // namespace styleclip

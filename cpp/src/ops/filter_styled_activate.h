@@ -38,5 +38,11 @@ Gradients filter_styled_activate_backward_reference(const at::Tensor& gradient, 
                                                     const at::Tensor& filter, const at::Tensor& gain,
                                                     const at::Tensor& bias, const at::Tensor& noise, double limit,
                                                     Wanted wanted);
+/// One pass each, blocks of rows in parallel; the gradients' sums are the same bits whatever the number of threads.
+at::Tensor filter_styled_activate_cpu(const at::Tensor& t, const at::Tensor& filter, const at::Tensor& gain,
+                                      const at::Tensor& bias, const at::Tensor& noise, double limit);
+Gradients filter_styled_activate_backward_cpu(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& filter,
+                                              const at::Tensor& gain, const at::Tensor& bias, const at::Tensor& noise,
+                                              double limit, Wanted wanted);
 
 }  // namespace styleclip

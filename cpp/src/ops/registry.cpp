@@ -131,22 +131,22 @@ std::tuple<at::Tensor, at::Tensor> edit_loss_pair(const at::Tensor& embedding, c
 }
 
 void add_differentiable(torch::Library& library) {
-  add<ResampleSignature, &resample_reference, &resample_reference>(library, kResample, kResampleSchema);
+  add<ResampleSignature, &resample_reference, &resample_cpu>(library, kResample, kResampleSchema);
   add_autograd<ResampleSignature, &resample>(library, kResample);
-  add<StyledActivateSignature, &styled_activate_reference, &styled_activate_reference>(library, kStyledActivate,
-                                                                                       kStyledActivateSchema);
-  add<StyledActivateBackwardSignature, &styled_activate_backward_reference, &styled_activate_backward_reference>(
+  add<StyledActivateSignature, &styled_activate_reference, &styled_activate_cpu>(library, kStyledActivate,
+                                                                                 kStyledActivateSchema);
+  add<StyledActivateBackwardSignature, &styled_activate_backward_reference, &styled_activate_backward_cpu>(
       library, kStyledActivateBackward, kStyledActivateBackwardSchema);
   add_autograd<StyledActivateSignature, &styled_activate>(library, kStyledActivate);
-  add<FilterStyledActivateSignature, &filter_styled_activate_reference, &filter_styled_activate_reference>(
+  add<FilterStyledActivateSignature, &filter_styled_activate_reference, &filter_styled_activate_cpu>(
       library, kFilterStyledActivate, kFilterStyledActivateSchema);
   add<FilterStyledActivateBackwardSignature, &filter_styled_activate_backward_reference,
-      &filter_styled_activate_backward_reference>(library, kFilterStyledActivateBackward,
-                                                  kFilterStyledActivateBackwardSchema);
+      &filter_styled_activate_backward_cpu>(library, kFilterStyledActivateBackward,
+                                            kFilterStyledActivateBackwardSchema);
   add_autograd<FilterStyledActivateSignature, &filter_styled_activate>(library, kFilterStyledActivate);
   add<EditLossSignature, &edit_loss_pair, &edit_loss_pair>(library, kEditLoss, kEditLossSchema);
-  add<EditLossGradientsSignature, &edit_loss_gradients_reference, &edit_loss_gradients_reference>(
-      library, kEditLossGradients, kEditLossGradientsSchema);
+  add<EditLossGradientsSignature, &edit_loss_gradients_reference, &edit_loss_gradients_cpu>(library, kEditLossGradients,
+                                                                                            kEditLossGradientsSchema);
   add_autograd<EditLossSignature, &edit_loss_pair>(library, kEditLoss);
 }
 

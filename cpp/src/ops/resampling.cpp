@@ -104,8 +104,9 @@ at::Tensor bicubic_matrix(std::int64_t from, std::int64_t to) {
   auto at = matrix.accessor<double, 2>();
   for (std::int64_t row = 0; row < to; ++row) {
     const double center = scale * (static_cast<double>(row) + 0.5);
-    const std::int64_t first = std::max<std::int64_t>(static_cast<std::int64_t>(center - support + 0.5), 0);
-    const std::int64_t last = std::min(static_cast<std::int64_t>(center + support + 0.5), from);
+    const double begin = center - support + 0.5, end = center + support + 0.5;  // truncated, as theirs
+    const std::int64_t first = std::max<std::int64_t>(static_cast<std::int64_t>(begin), 0);
+    const std::int64_t last = std::min(static_cast<std::int64_t>(end), from);
     double sum = 0;
     for (std::int64_t i = first; i < last; ++i) {
       at[row][i] = cubic((static_cast<double>(i) - center + 0.5) / stretch);

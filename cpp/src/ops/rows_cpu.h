@@ -34,6 +34,31 @@ void for_type(c10::ScalarType type, const Body& body) {
   }
 }
 
+/// The same, float64 too.
+template <typename Body>
+void for_any_type(c10::ScalarType type, const Body& body) {
+  if (type == c10::ScalarType::Double) {
+    body.template operator()<double>();
+  } else {
+    for_type(type, body);
+  }
+}
+
+/// What T is computed in.
+template <typename T>
+using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+/// `count` numbers of `from` in what they are computed in: themselves, or `scratch`.
+template <typename T>
+const Wide<T>* widened(const T* from, std::int64_t count, Wide<T>* scratch) {
+  if constexpr (std::is_same_v<T, Wide<T>>) {
+    return from;
+  } else {
+    widen(from, count, scratch);
+    return scratch;
+  }
+}
+
 /// Rows of so many numbers that a thread takes at least: below some 20,000 numbers, starting a thread costs more.
 inline std::int64_t grain(std::int64_t numbers_a_row) {
   constexpr std::int64_t kNumbers = 20000;

@@ -42,6 +42,12 @@ Gradients styled_activate_backward_reference(const at::Tensor& gradient, const a
                                              const at::Tensor& bias, const at::Tensor& noise, double limit,
                                              Wanted wanted);
 
+/// One pass each, blocks of rows in parallel; the gradients' sums are the same bits whatever the number of threads.
+at::Tensor styled_activate_cpu(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias,
+                               const at::Tensor& noise, double limit);
+Gradients styled_activate_backward_cpu(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& gain,
+                                       const at::Tensor& bias, const at::Tensor& noise, double limit, Wanted wanted);
+
 /// What both kinds of layer share. clamp(√2 leaky_relu(gain x + noise + bias, 0.2), ±limit) of x in float64.
 at::Tensor styled(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias, const at::Tensor& noise,
                   double limit);
