@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { checkPath, fail } from './check.js';
 import { log } from './configure.js';
 import type { Generator } from './generator.js';
-import { Images } from './images.js';
+import type { Images } from './images.js';
 import { Latents, type LatentsLike } from './latents.js';
 import { handleOf } from './model.js';
 import type { NativeOptimizerState, NativeTensor } from './native.js';

@@ -19,6 +19,9 @@ struct Option {
 constexpr std::array kOptions = {
     Option{"generator", "", "the generator's archive; none: one of random weights, see --size"},
     Option{"clip", "", "CLIP's archive; none: one of random weights, see --clip-preset"},
+    Option{"identity", "", "optimize: the identity network's archive"},
+    Option{"latents", "", "optimize: a file of float32 numbers [problems, rows, width]"},
+    Option{"text", "", "optimize: one of [embedding]"},
     Option{"size", "1024", "of the random generator: config-f (channel base 32768, at most 512 channels)"},
     Option{"channel-max", "512", "of the random generator, for small trials"},
     Option{"clip-preset", "ViT-B/32", "of the random CLIP"},
@@ -36,7 +39,7 @@ constexpr std::array kOptions = {
     Option{"turns", "3", "of every contender"},
     Option{"samples", "2000", "for the statistics of the styles"},
     Option{"by", "", "scaling: channels, images, batch, threads or resolution"},
-    Option{"steps", "", "scaling: the values, between commas"},
+    Option{"steps", "", "scaling: the values, between commas; optimize: how many"},
     Option{"json", "", "write the result here, instead of stdout"},
 };
 
@@ -44,6 +47,7 @@ constexpr std::array kQuestions = {
     Option{"methods", "", "rows of every contender against the reference, then pictures a second"},
     Option{"stages", "", "seconds, rate and distance from the arithmetic floor of each stage of the exact sweep"},
     Option{"scaling", "", "pictures a second by --by over --steps"},
+    Option{"optimize", "", "seconds and memory of a step of latent optimisation, and its losses"},
     Option{"ceilings", "", "matrix products and a copy"},
     Option{"turns", "", "requests from stdin, a JSON object a line, one answer a line: see turns.cpp"},
 };

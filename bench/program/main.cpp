@@ -23,6 +23,7 @@ nlohmann::ordered_json answer(const Arguments& arguments) {
   if (question == "methods") return answer_methods(arguments);
   if (question == "stages") return answer_stages(arguments);
   if (question == "scaling") return answer_scaling(arguments);
+  if (question == "optimize") return answer_optimize(arguments);
   return answer_ceilings(arguments);
 }
 

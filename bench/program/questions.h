@@ -10,6 +10,7 @@ namespace styleclip::bench {
 nlohmann::ordered_json answer_methods(const Arguments& arguments);
 nlohmann::ordered_json answer_stages(const Arguments& arguments);
 nlohmann::ordered_json answer_scaling(const Arguments& arguments);
+nlohmann::ordered_json answer_optimize(const Arguments& arguments);
 nlohmann::ordered_json answer_ceilings(const Arguments& arguments);
 /// Reads requests from stdin and answers on stdout until stdin ends.
 void take_turns(const Arguments& arguments);

@@ -20,6 +20,7 @@
 
 #include "agreement.h"
 #include "contenders.h"
+#include "memory.h"
 #include "questions.h"
 #include "styleclip/error.h"
 #include "timing.h"
@@ -39,28 +40,15 @@ Load load_for(const Arguments& arguments, const json& request) {
   return load;
 }
 
-// A line of /proc/self/status in bytes: "VmRSS" is the resident memory now, "VmHWM" its peak.
-std::int64_t status_bytes(const std::string& key) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    std::istringstream words(line);
-    std::string word;
-    std::int64_t kib = 0;
-    if (words >> word >> kib && word == key + ":") return kib * 1024;
-  }
-  throw Error(ErrorCode::Platform, "/proc/self/status has no " + key + ".", "Measure memory on Linux.");
-}
-
 // The peak starts anew at what is resident now.
 ordered_json forget_peak() {
-  std::ofstream("/proc/self/clear_refs") << "5" << std::flush;
-  return {{"residentBytes", status_bytes("VmRSS")}};
+  return {{"residentBytes", start_peak()}};
 }
 
 ordered_json sweep(const Sweeps& sweeps, const Arguments& arguments, const json& request) {
   const Contender contender = contender_named(request.at("contender"));
   ordered_json result = to_json(sweeps.run(contender, load_for(arguments, request)));
-  result["peakBytes"] = status_bytes("VmHWM");
+  result["peakBytes"] = peak_bytes();
   return result;
 }
 

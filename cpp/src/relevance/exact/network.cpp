@@ -38,7 +38,7 @@ std::string module_name(std::size_t layer) {
 }
 
 std::optional<Conv> read_conv(const Tensors& tensors, const StyleLayout& layout, std::size_t layer, std::size_t number,
-                              bool scaled_demodulation) {
+                              bool scaled_demodulation, Weights weights) {
   const std::string name = module_name(layer);
   const at::Tensor weight = take(tensors, name + ".conv.weight");
   const at::Tensor bias = take(tensors, name + ".activate.bias");
@@ -50,8 +50,14 @@ std::optional<Conv> read_conv(const Tensors& tensors, const StyleLayout& layout,
   conv.resolution = layout.layers[layer].resolution;
   conv.up = number > 0 && number % 2 == 1;
   const double scale = 1 / std::sqrt(9.0 * static_cast<double>(conv.inputs));
-  conv.weight = (weight[0] * scale).contiguous();
-  conv.power = conv.weight.square().sum({2, 3});
+  if (weights == Weights::Scaled) {
+    conv.weight = (weight[0] * scale).contiguous();
+    conv.power = conv.weight.square().sum({2, 3});
+  } else {
+    conv.weight = weight[0];
+    conv.scale = scale;
+    conv.power = conv.weight.square().sum({2, 3}) * (scale * scale);
+  }
   conv.bias = bias;
   conv.epsilon = scaled_demodulation ? 1e-8 : 1e-8 * scale * scale;
   const at::Tensor strength = take(tensors, name + ".noise.weight");
@@ -88,7 +94,7 @@ std::optional<ToRgb> read_to_rgb(const Tensors& tensors, const StyleLayout& layo
 
 }  // namespace
 
-std::optional<Network> read_network(Generator& generator) {
+std::optional<Network> read_network(Generator& generator, Weights weights) {
   const nlohmann::json description = nlohmann::json::parse(generator.description().json, nullptr, false);
   if (!description.is_object() || description.value("architecture", "") != "stylegan2") return std::nullopt;
   const nlohmann::json config = description.value("config", nlohmann::json::object());
@@ -110,7 +116,7 @@ std::optional<Network> read_network(Generator& generator) {
       if (!to_rgb) return std::nullopt;
       network.to_rgbs.push_back(std::move(*to_rgb));
     } else {
-      std::optional<Conv> conv = read_conv(tensors, layout, layer, network.convs.size(), scaled_demodulation);
+      std::optional<Conv> conv = read_conv(tensors, layout, layer, network.convs.size(), scaled_demodulation, weights);
       if (!conv) return std::nullopt;
       network.convs.push_back(std::move(*conv));
     }

@@ -21,7 +21,8 @@ struct Conv {
   std::int64_t inputs = 0, outputs = 0;
   std::int64_t resolution = 0;  // of the output; the input of an up layer has half of it
   bool up = false;
-  at::Tensor weight;    // [outputs, inputs, 3, 3] float32, 1/√(9 inputs) multiplied in
+  at::Tensor weight;    // [outputs, inputs, 3, 3] float32, to be multiplied by the scale
+  double scale = 1;     // 1 where 1/√(9 inputs) is multiplied in
   at::Tensor power;     // [outputs, inputs]: Σ over the taps of weight²
   at::Tensor bias;      // [outputs]
   at::Tensor noise;     // [resolution, resolution]: the stored map, strength multiplied in; undefined where it is zero
@@ -52,8 +53,12 @@ struct Network {
   double limit() const { return clamp.value_or(std::numeric_limits<double>::infinity()); }
 };
 
-/// Float32 copies on the generator's device. nullopt where the generator is not StyleGAN2 under these names (a foreign
+/// Scaled: convolutions' weights are copies, 1/√(9 inputs) multiplied in. AsStored: views of the generator's own where these
+/// are float32.
+enum class Weights { Scaled, AsStored };
+
+/// Float32 on the generator's device. nullopt where the generator is not StyleGAN2 under these names (a foreign
 /// module, or a filter that is not separable): the exact sweep cannot take it apart.
-std::optional<Network> read_network(Generator& generator);
+std::optional<Network> read_network(Generator& generator, Weights weights = Weights::Scaled);
 
 }  // namespace styleclip::exact
