@@ -43,8 +43,7 @@ nlohmann::ordered_json answer_optimize(const Arguments& arguments) {
   const auto generator = Generator::load(arguments.text("generator"), options);
   const auto clip = Clip::load(arguments.text("clip"), options);
   const auto identity = Identity::load(arguments.text("identity"), options);
-  const at::Tensor latents =
-      read_floats(arguments.text("latents"), {generator->layout().rows, generator->w_dim()});
+  const at::Tensor latents = read_floats(arguments.text("latents"), {generator->layout().rows, generator->w_dim()});
   const at::Tensor text = read_floats(arguments.text("text"), {clip->embedding_dim()}).unsqueeze(0);
 
   OptimizerOptions wanted;
@@ -68,8 +67,11 @@ nlohmann::ordered_json answer_optimize(const Arguments& arguments) {
   std::vector<double> losses(totals.const_data_ptr<double>(), totals.const_data_ptr<double>() + totals.numel());
   // The first step makes what the others reuse; the last one looks a second time.
   const std::vector<double> steady(seconds.begin() + 1, seconds.end() - 1);
-  return {{"problems", latents.size(0)}, {"seconds", median(steady)}, {"all", steady},
-          {"peakBytes", peak_bytes() - before}, {"losses", losses}};
+  return {{"problems", latents.size(0)},
+          {"seconds", median(steady)},
+          {"all", steady},
+          {"peakBytes", peak_bytes() - before},
+          {"losses", losses}};
 }
 
 }  // namespace styleclip::bench

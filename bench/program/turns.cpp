@@ -41,9 +41,7 @@ Load load_for(const Arguments& arguments, const json& request) {
 }
 
 // The peak starts anew at what is resident now.
-ordered_json forget_peak() {
-  return {{"residentBytes", start_peak()}};
-}
+ordered_json forget_peak() { return {{"residentBytes", start_peak()}}; }
 
 ordered_json sweep(const Sweeps& sweeps, const Arguments& arguments, const json& request) {
   const Contender contender = contender_named(request.at("contender"));

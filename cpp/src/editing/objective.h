@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "editing/synthesis.h"
 #include "styleclip/objective.h"
 
 namespace styleclip {
@@ -39,6 +40,7 @@ class Objective {
   Clip& clip_;
   Identity* identity_;
   ObjectiveOptions options_;
+  std::unique_ptr<DifferentiableSynthesis> synthesis_;  // null: the generator's own
 };
 
 }  // namespace styleclip
