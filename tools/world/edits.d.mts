@@ -1,4 +1,4 @@
-import type { Latents } from 'styleclip';
+import type { Images, Latents, StyleClip } from 'styleclip';
 
 /** How an edit is made. */
 export interface Setting {
@@ -34,12 +34,21 @@ export interface Litter {
   told: number[][];
   /** Unit embeddings by the judging CLIP. */
   embedded: Float32Array[];
+  /** Unit identities. */
+  faces: Float32Array[];
 }
 
 export class EditBench {
   readonly factors: string[];
+  readonly cats: StyleClip;
   static open(sweepCats: number): Promise<EditBench>;
   litter(count: number, seed: number): Promise<Litter>;
   measure(name: string, edit: Omit<CardEdit, keyof Measured>, litter: Litter): Promise<Measured>;
+  judged(
+    name: string,
+    edit: Pick<CardEdit, 'target' | 'neutral' | 'factor'>,
+    litter: Litter,
+    images: Images,
+  ): Promise<{ card: Measured; nearer: number[]; alike: number[] }>;
   close(): Promise<void>;
 }

@@ -36,6 +36,9 @@ function deviation(values) {
   return Math.sqrt(mean(values.map((v) => (v - middle) ** 2)));
 }
 
+/** @param {Float32Array} a @param {Float32Array} b */
+const dot = (a, b) => a.reduce((sum, v, i) => sum + v * (b[i] ?? 0), 0);
+
 /** @param {number} value @param {number} digits */
 const rounded = (value, digits) => Number(value.toFixed(digits));
 
@@ -102,7 +105,8 @@ export class EditBench {
   async litter(count, seed) {
     const latents = await this.cats.generator.sample({ count, seed, truncationPsi: 1 });
     const images = await this.cats.generator.synthesize(latents);
-    return { latents, told: await this.#read(images), embedded: await this.#embed(images) };
+    const [told, embedded, faces] = [await this.#read(images), await this.#embed(images), await this.#faces(images)];
+    return { latents, told, embedded, faces };
   }
 
   /**
@@ -116,7 +120,19 @@ export class EditBench {
     const text = await this.cats.clip.direction({ neutral, target });
     const direction = this.relevances[layers].direction(text, { channels, measure });
     const edited = await this.cats.generator.edit(litter.latents, direction, { alpha: strength });
-    const images = Images.concat(edited.images.flat());
+    return (await this.judged(name, { target, neutral, factor }, litter, Images.concat(edited.images.flat()))).card;
+  }
+
+  /**
+   * What the readers say of edited pictures, one a cat: the card's figures, and, of each cat with room to move, how much
+   * nearer its factor came and how alike the identity network finds both.
+   * @param {string} name
+   * @param {{ target: string, neutral: string, factor: string }} edit
+   * @param {Awaited<ReturnType<EditBench['litter']>>} litter
+   * @param {Images} images
+   * @returns {Promise<{ card: import('./edits.mjs').Measured, nearer: number[], alike: number[] }>}
+   */
+  async judged(name, { target, neutral, factor }, litter, images) {
     const [was, now] = [litter.told, await this.#read(images)];
 
     const goal = GOALS[name] ?? 1;
@@ -136,13 +152,16 @@ export class EditBench {
     const most = others.reduce((a, b) => (Math.abs(b.by) > Math.abs(a.by) ? b : a));
     const leaning = await this.#leaning(target, neutral);
     const [before, after] = [litter.embedded.map(leaning), (await this.#embed(images)).map(leaning)];
-    return {
+    const [faces, nowFaces] = [litter.faces, await this.#faces(images)];
+    const alike = room.map((i) => dot(faces[i] ?? new Float32Array(), nowFaces[i] ?? new Float32Array()));
+    const card = {
       moved_sigma: rounded(mean(nearer), 2),
       share_right_way: rounded(mean(nearer.map((by) => Number(by > 0))), 2),
       others_mean_sigma: rounded(mean(others.map(({ by }) => Math.abs(by))), 3),
       most_moved_other: { [most.other]: rounded(most.by, 2) },
       judging_clip_agrees: rounded(mean(room.map((i) => Number((after[i] ?? 0) > (before[i] ?? 0)))), 2),
     };
+    return { card, nearer, alike };
   }
 
   /**
@@ -169,6 +188,17 @@ export class EditBench {
   async #embed(images) {
     const { data, shape } = await this.other.encodeImages(images, { normalize: true });
     const wide = shape[1] ?? 0;
+    return Array.from({ length: images.count }, (_, i) => data.subarray(i * wide, (i + 1) * wide));
+  }
+
+  /**
+   * Unit identities, one a picture.
+   * @param {Images} images
+   */
+  async #faces(images) {
+    if (this.cats.identity === undefined) throw new Error('the cats have an identity network');
+    const { data, shape } = await this.cats.identity.embed(images);
+    const wide = shape[1];
     return Array.from({ length: images.count }, (_, i) => data.subarray(i * wide, (i + 1) * wide));
   }
 
