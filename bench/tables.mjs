@@ -1,5 +1,5 @@
 /*
- * The tables of docs/performance.md and docs/methods.md, made from the results under bench/results: between `<!-- table NAME FILE -->` and
+ * The tables of the documents named below, made from the results under bench/results: between `<!-- table NAME FILE -->` and
  * `<!-- end -->` stands what this file makes of FILE. `node bench/tables.mjs` writes them anew; a test compares.
  */
 import { existsSync, readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const HERE = import.meta.dirname;
-export const DOCUMENTS = ['performance.md', 'methods.md'].map((name) => join(HERE, '..', 'docs', name));
+export const DOCUMENTS = ['performance.md', 'methods.md', 'optimization.md', 'quality.md'].map((name) => join(HERE, '..', 'docs', name));
 const MIB = 2 ** 20;
 
 /** @typedef {any} Result what a question answered */
@@ -201,6 +201,52 @@ function screened(r) {
   );
 }
 
+/** @param {Result} r */
+function quality(r) {
+  const rows = r.rows.map((/** @type {any} */ m) => {
+    const [other, by] = Object.entries(m.mostMovedOther)[0] ?? ['', 0];
+    return [
+      `${m.method}: ${m.target}`,
+      `${m.factor}, ${m.movedSigma.toFixed(2)}`,
+      percent(m.shareMoved),
+      `${m.identity.toFixed(3)}, ${percent(m.shareSame)}`,
+      percent(m.shareBoth),
+      `${m.othersSigma.toFixed(2)} (${other} ${Number(by).toFixed(2)})`,
+      (m.seconds / Number(r.settings.cats)).toFixed(2),
+    ];
+  });
+  return table(
+    [
+      '',
+      'moved, σ',
+      'by 1 σ and more',
+      'identity: mean, share ≥ 0.8',
+      'both',
+      'other factors, mean σ (most moved)',
+      'seconds a cat',
+    ],
+    rows,
+  );
+}
+
+/** @param {Result} r */
+function optimize(r) {
+  const rows = r.worlds.flatMap((/** @type {any} */ w) =>
+    w.rows.map((/** @type {any} */ row) => [
+      `${w.world}, ${row.name}`,
+      fixed(row.secondsPerStep, 3),
+      fixed(row.stepsPerSecondAndLatent),
+      fixed(row.peakMiB, 0),
+      row.name === 'styleclip, 1' ? fixed(w.ratios.speed) : '',
+      row.name === 'styleclip, 1' ? fixed(w.ratios.memory) : '',
+    ]),
+  );
+  return table(
+    ['', 'seconds a step', 'steps/s a latent', 'memory, MiB', 'times the loop’s speed', 'times its memory'],
+    rows,
+  );
+}
+
 /** @type {Record<string, (result: Result) => string>} */
 const TABLES = {
   machine,
@@ -214,10 +260,12 @@ const TABLES = {
   node,
   memory,
   scaling,
+  quality,
+  optimize,
 };
 
 /** @type {Record<string, string>} the field of a result that a table is made of, where it is not its own name */
-const PARTS = { methodsAgreement: 'methods', shares: 'shareOfMatmulByPrecision' };
+const PARTS = { quality: 'rows', optimize: 'worlds', methodsAgreement: 'methods', shares: 'shareOfMatmulByPrecision' };
 
 /**
  * The document with its tables made anew.

@@ -50,7 +50,7 @@ test('every latent is edited towards every target, and the loss falls', async (t
     const lowest = Math.min(...p.loss.total);
     t.is(p.loss.total[p.bestStep], lowest);
     t.true(lowest < p.loss.total[0]!);
-    p.loss.total.forEach((total, k) => t.true(Math.abs(total - p.loss.clip[k]! - 0.02 * p.loss.l2[k]!) < 1e-5));
+    p.loss.total.forEach((total, k) => t.true(Math.abs(total - p.loss.clip[k]! - 0.3 * p.loss.l2[k]!) < 1e-5));
   }
   // What is reported is what the latents give: the CLIP distance of the pictures, computed from outside.
   const pictures = await tiny.generator.synthesize(result.latents, { as: 'float32' });

@@ -44,9 +44,9 @@ export interface OptimizeOptions extends RunOptions {
    * deviation a step, or, in the reference, of the latent's own unit.
    */
   learningRate?: number | undefined;
-  /** Weight of the change's squares, ≥ 0. Default 0.02 (of their mean); reference 0.008 (of their sum). */
+  /** Weight of the change's squares, ≥ 0. Default 0.3 (of their mean); reference 0.008 (of their sum). */
   lambdaL2?: number | undefined;
-  /** Weight of 1 − cosine of identities, ≥ 0. Default 0.2 where there is an identity model, else 0; reference 0. */
+  /** Weight of 1 − cosine of identities, ≥ 0. Default 0.1 where there is an identity model, else 0; reference 0. */
   lambdaId?: number | undefined;
   /** Weight of the CLIP distance, ≥ 0. Default 1. */
   lambdaClip?: number | undefined;
@@ -94,7 +94,7 @@ const KEYS = [
 /** The two sets of defaults. `lambdaId` of the default one holds where there is an identity model. */
 const PRESETS = {
   default: {
-    ...{ steps: 100, learningRate: 0.1, lambdaL2: 0.02, lambdaId: 0.2 },
+    ...{ steps: 100, learningRate: 0.1, lambdaL2: 0.3, lambdaId: 0.1 },
     ...{ l2: 'mean', units: 'sigma', clipInput: 'normalised', idleFirstStep: false, keep: 'best' },
   },
   reference: {

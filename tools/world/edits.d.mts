@@ -44,6 +44,7 @@ export class EditBench {
   static open(sweepCats: number): Promise<EditBench>;
   litter(count: number, seed: number): Promise<Litter>;
   measure(name: string, edit: Omit<CardEdit, keyof Measured>, litter: Litter): Promise<Measured>;
+  edited(edit: Omit<CardEdit, keyof Measured>, latents: Latents): Promise<Images>;
   judged(
     name: string,
     edit: Pick<CardEdit, 'target' | 'neutral' | 'factor'>,

@@ -110,17 +110,26 @@ export class EditBench {
   }
 
   /**
+   * A global direction's pictures, one a cat.
+   * @param {import('./edits.mjs').Setting & { target: string, neutral: string }} edit
+   * @param {import('styleclip').Latents} latents
+   */
+  async edited({ target, neutral, layers, measure, channels, strength }, latents) {
+    const text = await this.cats.clip.direction({ neutral, target });
+    const direction = this.relevances[layers].direction(text, { channels, measure });
+    const edited = await this.cats.generator.edit(latents, direction, { alpha: strength });
+    return Images.concat(edited.images.flat());
+  }
+
+  /**
    * Makes an edit and says how far it moved its factor, over the cats with room to move.
    * @param {string} name
    * @param {import('./edits.mjs').Setting & { target: string, neutral: string, factor: string }} edit
    * @param {Awaited<ReturnType<EditBench['litter']>>} litter
    * @returns {Promise<import('./edits.mjs').Measured>}
    */
-  async measure(name, { target, neutral, factor, layers, measure, channels, strength }, litter) {
-    const text = await this.cats.clip.direction({ neutral, target });
-    const direction = this.relevances[layers].direction(text, { channels, measure });
-    const edited = await this.cats.generator.edit(litter.latents, direction, { alpha: strength });
-    return (await this.judged(name, { target, neutral, factor }, litter, Images.concat(edited.images.flat()))).card;
+  async measure(name, edit, litter) {
+    return (await this.judged(name, edit, litter, await this.edited(edit, litter.latents))).card;
   }
 
   /**
