@@ -8,7 +8,9 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const HERE = import.meta.dirname;
-export const DOCUMENTS = ['performance.md', 'methods.md', 'optimization.md', 'quality.md'].map((name) => join(HERE, '..', 'docs', name));
+export const DOCUMENTS = ['performance.md', 'methods.md', 'optimization.md', 'quality.md'].map((name) =>
+  join(HERE, '..', 'docs', name),
+);
 const MIB = 2 ** 20;
 
 /** @typedef {any} Result what a question answered */
