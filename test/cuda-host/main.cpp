@@ -8,6 +8,7 @@
 #include "checks.h"
 #include "cuda_host.h"
 #include "emulator_tests.h"
+#include "gradient_tests.h"
 #include "sweep_tests.h"
 
 int main(int count, char** arguments) {
@@ -28,6 +29,7 @@ int main(int count, char** arguments) {
     styleclip::checks::check_emulator();
     styleclip::checks::check_accumulate_directions(kTable);
     styleclip::checks::check_sweep_operators(kTable);
+    styleclip::checks::check_gradient_operators(kTable);
   } catch (const std::exception& error) {
     styleclip::checks::check(false, std::string("unexpected: ") + error.what());
   }

@@ -3,8 +3,6 @@
 // the same bits each time. Memory is of exactly the case's size, so that AddressSanitizer sees what goes beyond it.
 #include "sweep_tests.h"
 
-#include <algorithm>
-#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -16,44 +14,13 @@
 #include "filter_activate.h"
 #include "perturb_channels.h"
 #include "sweep_cases.h"
+#include "typed_memory.h"
 
 namespace styleclip::checks {
 namespace {
 
 using namespace cases::sweep;
 using cases::Type;
-
-template <typename T>
-constexpr cuda::Element kElement = std::is_same_v<T, float>    ? cuda::Element::kFloat32
-                                   : std::is_same_v<T, __half> ? cuda::Element::kFloat16
-                                                               : cuda::Element::kBFloat16;
-
-/// `offset`: elements before the first one, so that nothing is aligned for vectors.
-template <typename T>
-class Memory {
- public:
-  Memory(std::int64_t count, std::int64_t offset)
-      : count_(count), offset_(offset), memory_(new T[static_cast<std::size_t>(count + offset)]) {
-    std::memset(memory_.get(), 0xff, static_cast<std::size_t>(count + offset) * sizeof(T));  // NaN
-  }
-  Memory(const std::vector<float>& values, std::int64_t offset)
-      : Memory(static_cast<std::int64_t>(values.size()), offset) {
-    std::transform(values.begin(), values.end(), data(), cuda::from_float<T>);
-  }
-  T* data() { return memory_.get() + offset_; }
-  std::vector<float> values() const {
-    std::vector<float> result;
-    const T* from = memory_.get() + offset_;
-    std::transform(from, from + count_, std::back_inserter(result), [](T x) { return cuda::to_float(x); });
-    return result;
-  }
-
- private:
-  std::int64_t count_, offset_;
-  std::unique_ptr<T[]> memory_;
-};
-
-const float* pointer(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 
 template <typename T>
 cudaError_t launch(const Case& which, const Inputs& in, std::int64_t offset, Results& results) {
@@ -147,10 +114,6 @@ cudaError_t launch(const Case& which, const Inputs& in, std::int64_t offset, Res
     case Type::kBFloat16: return launch<__nv_bfloat16>(which, in, offset, results);
   }
   return cudaErrorInvalidValue;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
 void check_case(const Case& which, int seeds) {

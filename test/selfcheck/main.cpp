@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "gradient_operator_cases.h"
 #include "operator_cases.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
@@ -75,6 +76,16 @@ Report run(const Arguments& arguments) {
         // The reference computes in float64 and would not fit at these sizes.
         if (implementation == "reference" && !device.is_cpu()) continue;
         for (const Timing& timing : time_sweep_operator(op, implementation, device)) report.timings.push_back(timing);
+      }
+    }
+    for (const cases::gradients::Op op : cases::gradients::kOps) {
+      for (const std::string& implementation : implementations(cases::gradients::name(op))) {
+        if (!runs_here(implementation)) continue;
+        report.outcomes.push_back(run_gradient_operator(op, implementation, device));
+        if (!arguments.time || report.outcomes.back().failed > 0) continue;
+        for (const Timing& timing : time_gradient_operator(op, implementation, device)) {
+          report.timings.push_back(timing);
+        }
       }
     }
   }

@@ -22,8 +22,17 @@ using styleclip::checks::check;
 
 constexpr char kOp[] = "accumulate_directions";
 
-constexpr const char* kOps[] = {
-    kOp, "perturb_channels", "activate", "filter_activate", "add_to_canvas", "activate_to_canvas", "clip_input"};
+constexpr const char* kOps[] = {kOp,
+                                "perturb_channels",
+                                "activate",
+                                "filter_activate",
+                                "add_to_canvas",
+                                "activate_to_canvas",
+                                "clip_input",
+                                "resample",
+                                "styled_activate",
+                                "filter_styled_activate",
+                                "edit_loss"};
 
 /// How many operators have a CUDA implementation.
 long count_cuda() {
