@@ -127,6 +127,9 @@ void Environment::report(Job* job, const Progress& progress) {
   report["unit"] = progress.unit;
   report["rate"] = progress.rate;
   report["secondsLeft"] = progress.seconds_left;
+  Napi::Object detail = Napi::Object::New(env_);
+  for (const auto& [name, value] : progress.detail) detail[name] = value;
+  report["detail"] = detail;
   try {
     found->second->on_progress.Call({report});
   } catch (const Napi::Error& error) {

@@ -45,6 +45,10 @@ test('numbers are parsed whole and within their bounds', (t) => {
 test('progress as text', (t) => {
   t.is(progressText(REPORT), 'sweep 18 %, 120/640 channels, 10.1 channels/s, 51 s left');
   t.is(progressText({ phase: 'x', done: 0, total: 0, unit: 'y', rate: 0 }), 'x 0 %, 0/0 y');
+  t.is(
+    progressText({ phase: 'x', done: 1, total: 2, unit: 'y', rate: 0, detail: { loss: 0.123456 } }),
+    'x 50 %, 1/2 y, loss 0.1235',
+  );
   t.deepEqual([3.21, 52, 200, 7500].map(formatSeconds), ['3.2 s', '52 s', '3 min 20 s', '2 h 5 min']);
 });
 

@@ -43,7 +43,15 @@ class Job {
   }
 }
 
-const REPORT: NativeProgress = { phase: 'sweep', done: 1, total: 2, unit: 'channels', rate: 3, secondsLeft: NaN };
+const REPORT: NativeProgress = {
+  phase: 'sweep',
+  done: 1,
+  total: 2,
+  unit: 'channels',
+  rate: 3,
+  secondsLeft: NaN,
+  detail: {},
+};
 
 test('1000 calls on one signal: one listener, none at the end, no warning', async (t) => {
   const warnings: Error[] = [];
@@ -135,12 +143,12 @@ test('progress is handed on; what is not known yet is absent', async (t) => {
   const job = new Job();
   const running = runNative({ onProgress: (p) => seen.push(p) }, job.create, job.call);
   job.run.onProgress?.(REPORT);
-  job.run.onProgress?.({ ...REPORT, secondsLeft: 4 });
+  job.run.onProgress?.({ ...REPORT, secondsLeft: 4, detail: { loss: 0.5 } });
   job.finish();
   await running;
   t.deepEqual(seen, [
     { phase: 'sweep', done: 1, total: 2, unit: 'channels', rate: 3 },
-    { phase: 'sweep', done: 1, total: 2, unit: 'channels', rate: 3, secondsLeft: 4 },
+    { phase: 'sweep', done: 1, total: 2, unit: 'channels', rate: 3, secondsLeft: 4, detail: { loss: 0.5 } },
   ]);
 });
 

@@ -27,6 +27,7 @@ export interface NativeProgress {
   rate: number;
   /** NaN while unknown. */
   secondsLeft: number;
+  detail: Record<string, number>;
 }
 
 /** Stops the calls that were given it, within one batch. */

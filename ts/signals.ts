@@ -105,9 +105,10 @@ export async function runNative<T>(
 }
 
 function publicProgress(report: NativeProgress): Progress {
-  const { phase, done, total, unit, rate, secondsLeft } = report;
+  const { phase, done, total, unit, rate, secondsLeft, detail } = report;
   const progress: Progress = { phase, done, total, unit, rate };
   if (Number.isFinite(secondsLeft)) progress.secondsLeft = secondsLeft;
+  if (Object.keys(detail).length > 0) progress.detail = { ...detail };
   return progress;
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <new>
 #include <sstream>
 #include <stdexcept>
@@ -202,12 +203,16 @@ TEST_CASE("progress: counts, the end always told, stopped by the flag") {
   run.cancel = &flag;
   run.progress = [&](const styleclip::Progress& progress) { told.push_back(progress); };
   styleclip::ProgressMeter meter(run, "sweep", 10, "channels");
-  for (int i = 0; i < 10; ++i) meter.step(1);
+  for (int i = 0; i < 10; ++i) {
+    meter.detail("loss", 10 - i);
+    meter.step(1);
+  }
   REQUIRE_FALSE(told.empty());
   CHECK(told.size() < 10);  // ten steps take less than the 50 ms between reports
   CHECK(told.back().done == 10);
   CHECK(told.back().unit == "channels");
   CHECK(told.back().seconds_left == 0);
+  CHECK(told.back().detail == std::map<std::string, double>{{"loss", 1}});
   flag.set();
   CHECK_THROWS_AS(meter.step(1), styleclip::Aborted);
 }

@@ -12,6 +12,8 @@ export interface ProgressReport {
   /** Units a second. */
   readonly rate: number;
   readonly secondsLeft?: number;
+  /** Further figures, by name. */
+  readonly detail?: Readonly<Record<string, number>>;
 }
 
 /** The part of a writable stream that is used here; `process.stderr` is one. */
@@ -44,6 +46,8 @@ export function progressText(report: ProgressReport): string {
   if (report.secondsLeft !== undefined && Number.isFinite(report.secondsLeft)) {
     parts.push(`${formatSeconds(report.secondsLeft)} left`);
   }
+  for (const [name, value] of Object.entries(report.detail ?? {}))
+    parts.push(`${name} ${Number(value.toPrecision(4))}`);
   return parts.join(', ');
 }
 

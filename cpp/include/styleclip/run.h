@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <string>
 
 namespace styleclip {
@@ -17,6 +18,7 @@ struct Progress {
   std::string unit;                                                // "images", "channels", "samples", …
   double rate = 0;                                                 // units a second since the start of the phase
   double seconds_left = std::numeric_limits<double>::quiet_NaN();  // NaN: not known yet
+  std::map<std::string, double> detail;                            // further figures: "loss", …
 };
 
 class CancelFlag {
@@ -42,6 +44,8 @@ class ProgressMeter {
  public:
   ProgressMeter(const RunContext& run, std::string phase, std::int64_t total, std::string unit);
   void step(std::int64_t n);
+  /// A figure that the reports carry from now on.
+  void detail(const std::string& name, double value) { progress_.detail[name] = value; }
   /// Takes n units off what is to be done: they turned out not to be needed.
   void spare(std::int64_t n);
 
