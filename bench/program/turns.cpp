@@ -111,6 +111,7 @@ ordered_json pictures(const Sweeps& sweeps, const Arguments& arguments, const js
   write_file_atomic(request.at("file"), std::string(reinterpret_cast<const char*>(numbers.const_data_ptr<float>()),
                                                     static_cast<std::size_t>(numbers.nbytes())));
   std::vector<std::int64_t> channels;
+  channels.reserve(inputs.moving.size());
   for (const std::int64_t row : inputs.moving) channels.push_back(inputs.channels[static_cast<std::size_t>(row)]);
   ordered_json layers = ordered_json::array();
   for (const StyleLayer& layer : sweeps.models().generator->layout().layers) {
@@ -137,7 +138,7 @@ ordered_json answer(const Sweeps& sweeps, const Arguments& arguments, const json
 
 void take_turns(const Arguments& arguments) {
   const Sweeps sweeps(load_models(arguments));
-  std::cout << describe(sweeps.models()).dump() << std::endl;
+  std::cout << describe(sweeps.models()).dump() << '\n' << std::flush;
   for (std::string line; std::getline(std::cin, line);) {
     ordered_json result;
     try {
@@ -145,7 +146,7 @@ void take_turns(const Arguments& arguments) {
     } catch (const std::exception& error) {
       result = {{"error", error.what()}};
     }
-    std::cout << result.dump() << std::endl;
+    std::cout << result.dump() << '\n' << std::flush;
   }
 }
 

@@ -114,7 +114,7 @@ struct LatentOptimizer::Impl {
 
   // What a step of 1 in coordinates is in the latent's own numbers; 0 for what stays as it is.
   at::Tensor units() const {
-    const at::Tensor length = options.in_sigmas ? sigma : at::ones_like(sigma);
+    at::Tensor length = options.in_sigmas ? sigma : at::ones_like(sigma);
     if (options.space != LatentSpace::S) return length;
     const at::Tensor moving = at::zeros({layout().total()}, at::kFloat);
     for (const std::int64_t channel : layout().select(options.layers)) moving[channel].fill_(1);
