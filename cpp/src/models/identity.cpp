@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "models/model_impl.h"
-#include "styleclip/error.h"
+#include "styleclip/ops.h"
 
 namespace styleclip {
 
@@ -32,12 +32,8 @@ std::int64_t Identity::embedding_dim() const { return state_->embedding; }
 
 at::Tensor Identity::embed(const at::Tensor& images) {
   at::Tensor x = impl_->input(images, {3, -1, -1}, "images");
-  if (state_->face_crop) {
-    // SC:criteria/id_loss.py: the face of an aligned 256-pixel picture is rows 35..222, columns 32..219.
-    if (x.size(2) != 256 || x.size(3) != 256) x = at::adaptive_avg_pool2d(x, {256, 256});
-    x = x.narrow(2, 35, 188).narrow(3, 32, 188);
-  }
   const std::int64_t size = state_->image_size;
+  if (state_->face_crop) return impl_->tensor("embed", {face_crop_resample(x, size)});
   if (x.size(2) != size || x.size(3) != size) x = at::adaptive_avg_pool2d(x, {size, size});
   return impl_->tensor("embed", {x});
 }
