@@ -15,6 +15,7 @@
 #include "ops/add_to_canvas.h"
 #include "ops/filter_activate.h"
 #include "ops/perturb_channels.h"
+#include "ops/rows_cpu.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
@@ -46,6 +47,41 @@ ErrorCode code_of(const std::function<void()>& function) {
   }
   FAIL("nothing was thrown");
   return ErrorCode::Internal;
+}
+
+TEST_CASE("float16 and bfloat16 convert as libtorch does: every number of theirs, and what is rounded to them") {
+  std::vector<c10::Half> halves(65536);
+  std::vector<c10::BFloat16> brains(65536);
+  for (std::uint32_t i = 0; i < 65536; ++i) {
+    halves[i] = c10::Half(static_cast<std::uint16_t>(i), c10::Half::from_bits());
+    brains[i] = c10::BFloat16(static_cast<std::uint16_t>(i), c10::BFloat16::from_bits());
+  }
+  const auto check = [](const auto& all) {
+    using T = typename std::decay_t<decltype(all)>::value_type;
+    const auto same = [](float a, float b) { return a == b ? std::signbit(a) == std::signbit(b) : a != a && b != b; };
+    const auto count = static_cast<std::int64_t>(all.size());
+    std::vector<float> wide(all.size()), floats;
+    styleclip::rows::widen(all.data(), count, wide.data());
+    int other = 0;
+    for (std::size_t i = 0; i < all.size(); ++i) other += !same(wide[i], static_cast<float>(all[i]));
+    CHECK(other == 0);
+    // Every number, its neighbours among the floats, and the middle to the next one with its neighbours.
+    for (std::size_t i = 0; i + 1 < all.size(); ++i) {
+      const float middle = wide[i] / 2 + wide[i + 1] / 2;
+      for (const float x : {wide[i], middle}) {
+        for (const float y : {x, std::nextafter(x, INFINITY), std::nextafter(x, -INFINITY)}) floats.push_back(y);
+      }
+    }
+    for (const float x : {65519.0F, 65520.0F, 65536.0F, 1e38F, 1e-45F, 0x1p-25F, -0x1.8p-25F}) floats.push_back(x);
+    std::vector<T> narrow(floats.size());
+    styleclip::rows::narrow(floats.data(), static_cast<std::int64_t>(floats.size()), narrow.data());
+    for (std::size_t i = 0; i < floats.size(); ++i) {
+      other += !same(static_cast<float>(narrow[i]), static_cast<float>(static_cast<T>(floats[i])));
+    }
+    CHECK(other == 0);
+  };
+  check(halves);
+  check(brains);
 }
 
 TEST_CASE("every operator of the sweep has a reference and a CPU implementation") {
