@@ -204,6 +204,23 @@ function screened(r) {
 }
 
 /** @param {Result} r */
+function operators(r) {
+  const mib = (/** @type {number} */ bytes) => fixed(bytes / MIB, 1);
+  return table(
+    ['operator', 'input', 'type', 'ms', 'times as fast', 'allocations, plain', 'peak MiB, plain'],
+    r.operators.map((/** @type {any} */ o) => [
+      `\`${o.op}\``,
+      o.shape,
+      o.type === 'Float' ? 'float32' : 'bfloat16',
+      fixed(o.fused.milliseconds),
+      fixed(o.timesAsFast.median),
+      `${o.fused.allocations}, ${o.plain.allocations}`,
+      `${mib(o.fused.peakBytes)}, ${mib(o.plain.peakBytes)}`,
+    ]),
+  );
+}
+
+/** @param {Result} r */
 function quality(r) {
   const rows = r.rows.map((/** @type {any} */ m) => {
     const [other, by] = Object.entries(m.mostMovedOther)[0] ?? ['', 0];
@@ -264,6 +281,7 @@ const TABLES = {
   scaling,
   quality,
   optimize,
+  operators,
 };
 
 /** @type {Record<string, string>} the field of a result that a table is made of, where it is not its own name */

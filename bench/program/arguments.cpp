@@ -48,6 +48,7 @@ constexpr std::array kQuestions = {
     Option{"stages", "", "seconds, rate and distance from the arithmetic floor of each stage of the exact sweep"},
     Option{"scaling", "", "pictures a second by --by over --steps"},
     Option{"optimize", "", "seconds and memory of a step of latent optimisation, and its losses"},
+    Option{"operators", "", "operators with gradients against plain compositions: time, allocations, peak memory"},
     Option{"ceilings", "", "matrix products and a copy"},
     Option{"turns", "", "requests from stdin, a JSON object a line, one answer a line: see turns.cpp"},
 };

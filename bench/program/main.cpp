@@ -24,6 +24,7 @@ nlohmann::ordered_json answer(const Arguments& arguments) {
   if (question == "stages") return answer_stages(arguments);
   if (question == "scaling") return answer_scaling(arguments);
   if (question == "optimize") return answer_optimize(arguments);
+  if (question == "operators") return answer_operators(arguments);
   return answer_ceilings(arguments);
 }
 

@@ -11,6 +11,7 @@ nlohmann::ordered_json answer_methods(const Arguments& arguments);
 nlohmann::ordered_json answer_stages(const Arguments& arguments);
 nlohmann::ordered_json answer_scaling(const Arguments& arguments);
 nlohmann::ordered_json answer_optimize(const Arguments& arguments);
+nlohmann::ordered_json answer_operators(const Arguments& arguments);
 nlohmann::ordered_json answer_ceilings(const Arguments& arguments);
 /// Reads requests from stdin and answers on stdout until stdin ends.
 void take_turns(const Arguments& arguments);
