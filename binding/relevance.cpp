@@ -55,11 +55,6 @@ SweepOptions read_sweep(const Options& options) {
       "perturb", {{"absolute", Perturbation::Absolute}, {"relative", Perturbation::Relative}});
   sweep.layers = options.texts("layers");
   sweep.channels = read_channels(options);
-  if (!options.value("text").IsUndefined()) {
-    const HostArray text = read_array(options.value("text"), {options.path("text"), {at::kFloat}});
-    sweep.text = text.view().clone();
-    sweep.probes = options.integer("probes", 1, kMostInteger);
-  }
   sweep.samples = read_samples(options);
   sweep.preprocess = read_preprocess(options);
   sweep.noise = read_noise(options);
@@ -154,11 +149,48 @@ Napi::Value run_sweep(const Napi::CallbackInfo& info) {
           [](Napi::Env env, RelevanceRows&& rows) -> Napi::Value { return write_relevance(env, rows); });
 }
 
+// Wanted: `beta` where it is there, "automatic" for the automatic one, else `channels`.
+ScreenOptions read_screen(const Options& options) {
+  ScreenOptions screen;
+  const HostArray text = read_array(options.value("text"), {options.path("text"), {at::kFloat}});
+  screen.text = text.view().clone();
+  screen.channels = options.integer("channels", 1, kMostInteger);
+  screen.automatic = options.boolean("automatic");
+  if (!options.value("beta").IsUndefined()) screen.beta = options.number("beta");
+  screen.margin = options.number("margin");
+  screen.probes = options.integer("probes", 0, kMostInteger);
+  screen.confidence = options.number("confidence");
+  return screen;
+}
+
+Napi::Value run_screen(const Napi::CallbackInfo& info) {
+  SweepIn in(info);
+  ScreenOptions screen = read_screen(Options(info[4], "screen"));
+  DeviceThread& thread = in.generator->thread;
+  return Environment::of(info.Env())
+      .call(
+          thread, info[5], "screen the style channels",
+          [in = std::move(in), screen = std::move(screen)](const RunContext& run) {
+            ScreenedRows found = sweep_screened(in.generator->get<Generator>(), in.clip->get<Clip>(),
+                                                in.statistics.view(), in.options, screen, run);
+            to_host(found.rows);
+            return found;
+          },
+          [](Napi::Env env, ScreenedRows&& found) -> Napi::Value {
+            Napi::Object object = write_relevance(env, found.rows);
+            object["of"] = static_cast<double>(found.of);
+            object["candidates"] = static_cast<double>(found.candidates);
+            object["probes"] = static_cast<double>(found.probes);
+            return object;
+          });
+}
+
 }  // namespace
 
 void export_relevance(Napi::Env /*env*/, Napi::Object exports) {
   add_asynchronous<statistics>(exports, "statistics");
   add_asynchronous<run_sweep>(exports, "sweep");
+  add_asynchronous<run_screen>(exports, "screen");
 }
 
 }  // namespace styleclip::binding

@@ -33,13 +33,20 @@ test('named channels are the rows of the whole table', async (t) => {
   await t.throwsAsync(tiny.sweep({ ...SWEEP, channels: [TINY.total] }), error('ARGUMENT'));
 });
 
+// What a central difference of size h is off its limit by falls as h² where all is smooth. Where it meets the kinks of many
+// leaky ReLUs, as many of them as h is long, of either sign, it falls as √h at least, and 1 − cosine as h: a quarter of the
+// step is at most a quarter as far, here allowed to be half. A wrong slope stays as far as it is.
 test('gradient: the slope is what small perturbations tend to', async (t) => {
-  const small = { ...SWEEP, sigmas: 0.05, perturb: 'relative' } as const;
-  const slopes = await tiny.sweep({ ...small, method: 'gradient' });
+  const relative = { ...SWEEP, perturb: 'relative' } as const;
+  const slopes = await tiny.sweep({ ...relative, sigmas: 1, method: 'gradient' });
   t.like(slopes.meta, { method: 'gradient', implementation: 'gradient' });
-  const { resolved } = slopes.agreement(await tiny.sweep(small), { epsilon: 2e-7 });
-  t.true(resolved.channels > TINY.total / 2, `${resolved.channels}`);
-  t.true(resolved.min > 0.99, `${resolved.min}`);
+  const apart = async (sigmas: number): Promise<number> => {
+    const { cosine } = slopes.agreement(await tiny.sweep({ ...relative, sigmas }));
+    return 1 - cosine.median;
+  };
+  const [near, far] = [await apart(0.1), await apart(0.4)];
+  t.true(far > 1e-6, `${far}`); // above the rounding of rows in float32
+  t.true(near < far / 2, `${near} ${far}`);
 });
 
 test('screen: exact rows of fewer channels, for its own text only', async (t) => {
@@ -50,9 +57,10 @@ test('screen: exact rows of fewer channels, for its own text only', async (t) =>
     target: text.target,
     neutral: text.neutral,
     of: TINY.total,
-    images: 6,
+    candidates: 20,
     margin: 4,
-    probes: 16,
+    probes: TINY.embedding,
+    confidence: 0.99,
   });
   t.true(screened.agreement(exact).cosine.min > 0.99999);
 
@@ -75,20 +83,24 @@ test('screen: with every channel in question it is the exact sweep', async (t) =
 });
 
 test('screen: settings that make no sense', async (t) => {
-  await t.throwsAsync(tiny.screen(text, { ...SWEEP, beta: 1, margin: 1 }), error('EMPTY_SELECTION'));
+  await t.throwsAsync(
+    tiny.screen(text, { ...SWEEP, beta: 1, margin: 1, probes: TINY.embedding }),
+    error('EMPTY_SELECTION'),
+  );
+  await t.throwsAsync(tiny.screen(text, { ...SWEEP, confidence: 1 }), error('RANGE'));
+  await t.throwsAsync(tiny.screen(text, { ...SWEEP, probes: 0 }), error('RANGE'));
   await t.throwsAsync(tiny.screen(text, { ...SWEEP, beta: 1.5 }), error('RANGE'));
   await t.throwsAsync(tiny.screen(text, { ...SWEEP, beta: 0.1, channels: 3 }), error('ARGUMENT'));
   await t.throwsAsync(tiny.screen(text, { ...SWEEP, margin: 0.5 }), error('RANGE'));
-  await t.throwsAsync(tiny.screen(text, { ...SWEEP, screenImages: 0 }), error('RANGE'));
   await t.throwsAsync(tiny.screen(text, { ...SWEEP, method: 'exact' } as never), error('ARGUMENT'));
 });
 
 test('sweep by the method screened: as screen()', async (t) => {
   const screened = await tiny.sweep({ ...SWEEP, method: 'screened', text });
-  t.is(screened.length, 60);
+  t.is(screened.length, Math.min(80, TINY.total)); // six pictures are too few to give any candidate up
   t.deepEqual(
     { ...screened.meta, seconds: 0 },
-    { ...(await tiny.screen(text, { ...SWEEP, channels: 20, margin: 3 })).meta, seconds: 0 },
+    { ...(await tiny.screen(text, { ...SWEEP, channels: 20, margin: 4 })).meta, seconds: 0 },
   );
   await t.throwsAsync(tiny.sweep({ ...SWEEP, method: 'screened' }), error('ARGUMENT'));
   await t.throwsAsync(tiny.sweep({ ...SWEEP, text }), error('ARGUMENT'));

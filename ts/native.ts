@@ -96,9 +96,6 @@ export interface NativeSweepOptions extends NativeSampleSettings {
   noise: NativeNoise;
   /** Of the exact sweep's activations. Default 'float32'; the reference uses the models' own. */
   precision?: 'float32' | 'tf32' | 'float16' | 'bfloat16';
-  /** Of the method 'gradient': the products with this direction and `probes` random ones, instead of the whole matrix. */
-  text?: Float32Array;
-  probes?: number;
   /** Of the method 'stop-at'. */
   stopAt?: number | undefined;
   /** Of the method 'adaptive'. */
@@ -106,6 +103,18 @@ export interface NativeSweepOptions extends NativeSampleSettings {
   confidence?: number | undefined;
   batch: number;
   memoryBytes: number;
+}
+
+/** Wanted: `beta` where it is there, the automatic one's where `automatic`, else `channels`. */
+export interface NativeScreenOptions {
+  text: Float32Array;
+  channels: number;
+  automatic: boolean;
+  beta?: number;
+  margin: number;
+  /** 0: chosen. */
+  probes: number;
+  confidence: number;
 }
 
 export interface NativeRelevance {
@@ -388,6 +397,15 @@ export interface NativeAddon {
     options: NativeSweepOptions,
     run: NativeRun,
   ): Promise<NativeRelevance>;
+
+  screen(
+    generator: NativeModel,
+    clip: NativeModel,
+    statistics: NativeStatistics,
+    options: NativeSweepOptions,
+    screen: NativeScreenOptions,
+    run: NativeRun,
+  ): Promise<NativeRelevance & { of: number; candidates: number; probes: number }>;
 
   /** Goes on with the sweep in a directory, or plans one. `shards`: of this share. */
   openSweep(

@@ -152,11 +152,11 @@ function measuredAgreement(text: string): MeasuredAgreement | undefined {
 
 function screening(text: string): Screening | undefined {
   const value = parseJsonObject({ text });
-  const { target, neutral, of, images, margin, probes } = value ?? {};
+  const { target, neutral, of, candidates, margin, probes, confidence } = value ?? {};
   if (typeof target !== 'string' || typeof neutral !== 'string') return undefined;
-  if (typeof of !== 'number' || typeof images !== 'number' || typeof margin !== 'number') return undefined;
-  if (typeof probes !== 'number') return undefined;
-  return { target, neutral, of, images, margin, probes };
+  if (typeof of !== 'number' || typeof candidates !== 'number' || typeof margin !== 'number') return undefined;
+  if (typeof probes !== 'number' || typeof confidence !== 'number') return undefined;
+  return { target, neutral, of, candidates, margin, probes, confidence };
 }
 
 function styleLayers(text: string | undefined): StyleLayer[] | undefined {

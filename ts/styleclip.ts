@@ -6,7 +6,7 @@ import { checkInteger, checkOptions, checkPath, fail } from './check.js';
 import { Clip } from './clip.js';
 import { log } from './configure.js';
 import './dispose.js';
-import type { TextDirection } from './direction.js';
+import { TextDirection } from './direction.js';
 import { Encoder } from './encoder.js';
 import { Generator, STATISTICS_SAMPLES } from './generator.js';
 import { Identity } from './identity.js';
@@ -18,7 +18,7 @@ import { Relevance } from './relevance.js';
 import { optimizeLatents, type OptimizeResult } from './optimize.js';
 import type { OptimizeOptions } from './optimize-settings.js';
 import { native, packageFile } from './runtime.js';
-import { screenChannels, type ScreenOptions } from './screening.js';
+import { SCREEN_KEYS, screenSettings, type ScreenOptions } from './screening.js';
 import { checkRun, runNative } from './signals.js';
 import { SWEEP_KEYS, sweepSettings } from './sweep-settings.js';
 import { planIn, requireNoPlan, sweepPlace, type SweepShard } from './sweep-shards.js';
@@ -48,28 +48,8 @@ const FILES = { generator: 'generator.pt', clip: 'clip.pt', identity: 'identity.
 const RELEVANCE_FILE = 'relevance.safetensors';
 const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', 'device', 'dtype', 'trust', 'signal'];
 
-/** Options of a sweep that a screening has no use for. */
-const NOT_SCREENED = [
-  ...[
-    'method',
-    'text',
-    'directory',
-    'shard',
-    'resume',
-    'stopAt',
-    'cosine',
-    'confidence',
-    'preprocess',
-    'channels',
-    'check',
-  ],
-];
 /** Channels that an approximate sweep is compared on: 0.3 % of the work of config-f's 6048. */
 const CHECKED_CHANNELS = 16;
-const SCREEN_KEYS = [
-  ...SWEEP_KEYS.filter((key) => !NOT_SCREENED.includes(key)),
-  ...['beta', 'channels', 'margin', 'screenImages', 'probes'],
-];
 
 /** A generator, a CLIP model, and what else was given. `await using` it, or call close(). */
 export class StyleClip implements Closeable {
@@ -212,10 +192,15 @@ export class StyleClip implements Closeable {
     checkRun(o);
     handleOf(clip);
     const statistics = await this.#statisticsFor(o);
-    const { mean, sigma, samples } = statistics;
     const result = await this.#run(o, settings, statistics);
+    return this.#checked(this.#relevanceOf(result, settings, statistics), o, settings);
+  }
+
+  /** What the core found, with what it was found by. */
+  #relevanceOf(result: NativeRelevance, settings: ReturnType<typeof sweepSettings>, statistics: StyleStatistics) {
     const { seed, batch: _batch, memoryBytes: _memory, channels: _channels, ...kept } = settings;
-    const relevance = Relevance.from({
+    const { mean, sigma, samples } = statistics;
+    return Relevance.from({
       rows: result.rows.data,
       dim: result.rows.shape[1]!,
       channels: result.channels,
@@ -224,20 +209,19 @@ export class StyleClip implements Closeable {
       concentration: result.concentration,
       mean,
       sigma,
-      layers: generator.layout.layers,
+      layers: this.generator.layout.layers,
       meta: {
         implementation: result.implementation,
         ...kept,
         seed: seed.toString(),
         statisticsSamples: samples,
-        generatorSha256: generator.info.sha256,
-        clipSha256: clip.info.sha256,
+        generatorSha256: this.generator.info.sha256,
+        clipSha256: this.clip.info.sha256,
         rendered: result.images,
         seconds: result.seconds,
         version: native().versions.styleclip,
       },
     });
-    return this.#checked(relevance, o, settings);
   }
 
   /** What is not exact/float32 says how far it is from it, measured on some of its channels. */
@@ -254,7 +238,7 @@ export class StyleClip implements Closeable {
     );
     const { mean, sigma } = relevance;
     const statistics = { ...(await this.#statisticsFor(o)), mean, sigma };
-    const { stopAt: _s, cosine: _c, confidence: _p, text: _t, probes: _b, ...same } = settings;
+    const { stopAt: _s, cosine: _c, confidence: _p, ...same } = settings;
     const truth = await this.#run(o, { ...same, method: 'exact', precision: 'float32', channels }, statistics);
     const { cosine, magnitude } = relevance.agreement(
       Relevance.from({
@@ -273,27 +257,42 @@ export class StyleClip implements Closeable {
   }
 
   /**
-   * The channels of one text, without a sweep of all: the gradient at a few sample pictures ranks the channels, and those
-   * that come into question are swept exactly. The result has these rows only, and {@link Relevance.direction} takes no
-   * other text with it.
+   * The channels of one text, without a sweep of all: the gradient in every sample picture ranks the channels, those that come
+   * into question are swept exactly, and most of them for a few pictures only, until it is clear that they are not wanted. The
+   * result has the rows of the others, over all pictures, and {@link Relevance.direction} takes no other text with it.
    *
    * @throws StyleClipError `EMPTY_SELECTION` when nothing comes into question; as {@link sweep}
    */
   async screen(text: TextDirection, options?: ScreenOptions): Promise<Relevance> {
     const o = checkOptions(options, SCREEN_KEYS, 'screen');
-    const { beta: _b, channels: _c, margin: _m, screenImages: _i, probes: _p, ...sweep } = o;
+    const { beta: _b, channels: _c, margin: _m, probes: _p, confidence: _f, ...sweep } = o;
+    const direction = TextDirection.from(text);
+    checkMatch('the text direction', direction.clipSha256, this.clip.info.sha256, this.clip.info.file, false);
+    const screen = screenSettings(o);
+    const settings = sweepSettings({ ...sweep, method: 'exact' }, this.generator);
+    checkRun(o);
     const statistics = await this.#statisticsFor(sweep);
-    return screenChannels(this, text, { ...o, statistics }, async (direction, images, probes) => {
-      const settings = sweepSettings({ ...sweep, method: 'gradient', precision: undefined, images }, this.generator);
-      const result = await this.#run(sweep, { ...settings, text: direction.direction, probes }, statistics);
-      const width = result.rows.shape[1]!;
-      const relevance = Float64Array.from(result.channels, (_, i) => {
-        const [r = 0, ...others] = result.rows.data.subarray(i * width, (i + 1) * width);
-        const length = Math.hypot(...others);
-        return length > 0 ? Math.abs(r) / length : 0;
-      });
-      return { channels: result.channels, relevance, rendered: result.images, seconds: result.seconds };
-    });
+    const { mean, sigma, samples } = statistics;
+    const [generator, clip, addon] = [handleOf(this.generator), handleOf(this.clip), native()];
+    const found = await runNative(
+      sweep,
+      () => addon.createCancel(),
+      async (run) =>
+        addon.screen(
+          generator,
+          clip,
+          { mean, sigma, samples },
+          settings,
+          { ...screen, text: direction.direction },
+          run,
+        ),
+    );
+    const relevance = this.#relevanceOf(found, settings, statistics);
+    const { of, candidates, probes } = found;
+    const { margin, confidence } = screen;
+    const { target, neutral } = direction;
+    const screened = { target, neutral, of, candidates, margin, probes, confidence };
+    return Relevance.from({ ...relevance, meta: { ...relevance.meta, method: 'screened', screened } });
   }
 
   /**

@@ -269,6 +269,9 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
   check?: number | undefined;
   /** Of the method `'screened'`: the text whose channels are wanted. */
   text?: TextDirection | undefined;
-  /** Of the method `'adaptive'`: probability with which that holds for a channel, above 0, below 1. Default 0.95. */
+  /**
+   * Of the method `'adaptive'`: probability with which that holds for a channel, above 0, below 1. Default 0.95. Of
+   * `'screened'`: {@link ScreenOptions}.
+   */
   confidence?: number | undefined;
 }

@@ -4,7 +4,7 @@
  * the columns mean.
  *
  *     --images 100    sample pictures
- *     --channels 20   that a screened direction keeps; three times as many are swept exactly
+ *     --channels 20   that a screened direction keeps
  */
 import { median } from '../sweep/numbers.mjs';
 
@@ -96,7 +96,9 @@ async function measure(system, images, keep) {
     const got = best(found, text, keep);
     screened.push({
       target: text.target,
+      candidates: found.meta.screened?.candidates ?? 0,
       survivors: found.length,
+      rendered: found.meta.rendered,
       seconds: found.meta.seconds,
       recall: [...wanted].filter((channel) => got.has(channel)).length / wanted.size,
       cosineMin: found.agreement(exact).cosine.min,
@@ -109,6 +111,7 @@ async function measure(system, images, keep) {
     methods,
     screened: {
       keep,
+      candidates: median(screened.map((one) => one.candidates)),
       survivors: median(screened.map((one) => one.survivors)),
       seconds: spent,
       timesAsFast: seconds / spent,

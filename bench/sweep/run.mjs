@@ -27,8 +27,8 @@ const SAMPLES = '2000';
 /** Channels that those who render picture by picture take in their turns: they are slow, and each costs the same. */
 const SLOW_CHANNELS = 40;
 const PROMPTS = ['a cat with glasses', 'a cat with a hat', 'a sleepy cat', 'a black cat', 'a striped cat'];
-/** Channels that screened sweeps keep, of three times as many survivors, and their sample pictures. */
-const KEPT = 7;
+/** Channels that screened sweeps keep, and their sample pictures. */
+const KEPT = 20;
 const SCREENED_IMAGES = 100;
 /** @type {Record<string, [string, string]>} times as fast: the first as the second */
 const RATIOS = {
@@ -161,7 +161,7 @@ async function ratios(of) {
   try {
     const names = ['exact', 'exact/bfloat16'];
     const directions = await writeDirections(of);
-    const agreement = await program.ask({ do: 'agreement', contenders: names, directions, survivors: 3 * KEPT });
+    const agreement = await program.ask({ do: 'agreement', contenders: names, directions, survivors: KEPT });
     /** @type {Map<string, { turn: () => Promise<Message>, rates: number[], last?: Message }>} */
     const contenders = new Map();
     /** @param {string} contender */

@@ -50,6 +50,10 @@ struct GlobalDirection {
   double largest = 0;                     // max |r_c| over all rows
 };
 
+/// Automatic β of relevances |r| in descending order: the largest of 0.10, 0.11 … 0.29 that more than `more_than` of them
+/// reach, else 0.1 (released interface).
+double automatic_beta(const std::vector<double>& descending, std::int64_t more_than);
+
 /// Plain C++ (no libtorch call), so it may run on any thread. rows [n, d], text [d], channels [n] flat S indices,
 /// sigma [total]. Throws EmptySelection, naming the largest |r|, when nothing passes; Shape; NotFinite.
 struct RelevanceView {

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,14 +55,8 @@ struct SweepOptions {
   /// "adaptive" only: a channel's pictures end when, with at least this confidence, its row's cosine to the row of all
   /// `images` pictures is at least `cosine`. Both between 0 and 1.
   double cosine = 0.99, confidence = 0.95;
-  std::int64_t batch = 0;         // pictures a forward; 0: chosen from the picture size and `memory_bytes`
-  std::int64_t memory_bytes = 0;  // bound on working memory; 0: a quarter of the device's free memory
-  /// "gradient" only: a direction in CLIP's space, [embedding]. Rows are then [1 + probes]: instead of the whole Jacobian its
-  /// products with this direction and with `probes` random ones, which take as many backward passes a picture. The first
-  /// number of a row by the length of the others estimates its cosine to `text`, and `magnitude` |d|, both with a relative
-  /// error of about 1/√(2 probes); with as many probes as the embedding has numbers they are exact.
-  at::Tensor text;
-  std::int64_t probes = 16;
+  std::int64_t batch = 0;              // pictures a forward; 0: chosen from the picture size and `memory_bytes`
+  std::int64_t memory_bytes = 0;       // bound on working memory; 0: a quarter of the device's free memory
   std::vector<std::int64_t> channels;  // flat S indices, ascending, of `layers`: only these; empty: all of them
 };
 
@@ -99,6 +94,36 @@ RelevanceRows sweep_exact(Generator& generator, Clip& clip, const StyleStatistic
 /// roundings have no slope. Throws as sweep_reference.
 RelevanceRows sweep_gradient(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                              const SweepOptions& options, const RunContext& run);
+
+/// Which channels of one text are wanted, and how they are looked for.
+struct ScreenOptions {
+  at::Tensor text;  // [embedding]: a direction in CLIP's space
+  /// Wanted: the `channels` of largest |r|, r the cosine of a channel's row to `text`; with `beta`, those with |r| >= beta;
+  /// with `automatic`, those that the automatic β of a global direction keeps.
+  std::int64_t channels = 20;
+  std::optional<double> beta;
+  bool automatic = false;
+  /// Candidates after the gradient: `margin` times `channels`, and those with |r| >= β / margin. At least 1.
+  double margin = 4;
+  /// Random directions a picture, beside the text, that tell how long a channel's gradient is; 0: 4, or more where 100 · 4
+  /// of them would not be had from all pictures.
+  std::int64_t probes = 0;
+  double confidence = 0.99;  // with which a candidate that is given up is not wanted, each time it is looked at
+};
+
+/// Rows as exact as sweep_exact's, of the candidates that were not given up.
+struct ScreenedRows {
+  RelevanceRows rows;
+  std::int64_t of = 0, candidates = 0;  // channels looked at by gradient, and in exact pictures
+  std::int64_t probes = 0;              // used
+};
+
+/// The channels of one text, in three steps. The gradient along it in every sample picture ranks all channels. The candidates'
+/// pictures are painted as sweep_exact does; after 10, 15, 23, … of them a candidate whose |r| is below what is wanted with
+/// the confidence asked for is given up. Those left have all pictures. `rows.images` counts backward passes and pictures.
+/// Throws as sweep_exact and sweep_gradient; EmptySelection where no channel comes into question.
+ScreenedRows sweep_screened(Generator& generator, Clip& clip, const StyleStatistics& statistics,
+                            const SweepOptions& options, const ScreenOptions& screen, const RunContext& run);
 
 /// Names of the methods compiled in: "reference", "exact", "stop-at", "adaptive", "gradient".
 std::vector<std::string> sweep_methods();

@@ -104,13 +104,6 @@ std::size_t passing(const std::vector<double>& r, const std::vector<std::int64_t
   return static_cast<std::size_t>(end - order.begin());
 }
 
-double automatic_beta(const std::vector<double>& r, const std::vector<std::int64_t>& order, std::int64_t more_than) {
-  for (int candidate = kLastCandidate; candidate > kFirstCandidate; --candidate) {
-    if (static_cast<std::int64_t>(passing(r, order, candidate / 100.0)) > more_than) return candidate / 100.0;
-  }
-  return kFirstCandidate / 100.0;
-}
-
 [[noreturn]] void throw_empty(const std::vector<double>& r, const std::vector<std::int64_t>& order, double beta,
                               std::int64_t wanted) {
   if (order.empty()) {
@@ -132,6 +125,15 @@ double automatic_beta(const std::vector<double>& r, const std::vector<std::int64
 
 }  // namespace
 
+double automatic_beta(const std::vector<double>& descending, std::int64_t more_than) {
+  for (int candidate = kLastCandidate; candidate > kFirstCandidate; --candidate) {
+    const double beta = candidate / 100.0;
+    const auto end = std::partition_point(descending.begin(), descending.end(), [&](double r) { return r >= beta; });
+    if (end - descending.begin() > more_than) return beta;
+  }
+  return kFirstCandidate / 100.0;
+}
+
 GlobalDirection global_direction(const RelevanceView& relevance, const float* text, const DirectionOptions& options) {
   check(relevance, text, options);
   const std::vector<double> r = relevance_of(relevance, text, options.measure);
@@ -144,7 +146,10 @@ GlobalDirection global_direction(const RelevanceView& relevance, const float* te
     kept = std::min(order.size(), static_cast<std::size_t>(options.channels));
     result.beta = kept > 0 ? std::abs(r[static_cast<std::size_t>(order[kept - 1])]) : 0;
   } else {
-    result.beta = options.beta < 0 ? automatic_beta(r, order, options.automatic_channels) : options.beta;
+    std::vector<double> descending;
+    descending.reserve(order.size());
+    for (const std::int64_t row : order) descending.push_back(std::abs(r[static_cast<std::size_t>(row)]));
+    result.beta = options.beta < 0 ? automatic_beta(descending, options.automatic_channels) : options.beta;
     kept = passing(r, order, result.beta);
   }
   if (kept == 0) throw_empty(r, order, result.beta, options.automatic_channels);

@@ -84,4 +84,14 @@ std::int64_t choose_batch(std::int64_t wanted, std::int64_t memory_bytes, std::i
   return std::clamp<std::int64_t>(memory / std::max<std::int64_t>(1, bytes_per_picture), 1, largest);
 }
 
+void halve_or_rethrow(std::int64_t& batch, std::int64_t pictures, std::int64_t smallest, const std::string& device) {
+  try {
+    rethrow_translated("sweep the style channels");
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::OutOfMemory || pictures <= smallest) throw;
+  }
+  batch = std::min(batch, std::max(smallest, pictures / 2));
+  if (!c10::Device(device).is_cpu()) at::accelerator::emptyCache();
+}
+
 }  // namespace styleclip

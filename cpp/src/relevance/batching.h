@@ -20,4 +20,8 @@ std::int64_t picture_bytes(const StyleLayout& layout, std::int64_t clip_size);
 std::int64_t choose_batch(std::int64_t wanted, std::int64_t memory_bytes, std::int64_t bytes_per_picture,
                           const std::string& device);
 
+/// In a catch block: makes `batch` smaller, to at most half of `pictures`, where the exception says that memory ran out and
+/// `pictures` could be fewer than `smallest`; throws it on otherwise.
+void halve_or_rethrow(std::int64_t& batch, std::int64_t pictures, std::int64_t smallest, const std::string& device);
+
 }  // namespace styleclip

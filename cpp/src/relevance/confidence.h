@@ -2,11 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace styleclip {
 
 /// t with P(|T| > t) = `tail` for Student's T with `freedom` >= 1 degrees of freedom; 0 < tail < 1.
 double student_t(double tail, std::int64_t freedom);
+
+/// Numbers of pictures after which channels are looked at, ascending: 10, 15, 23, …, each half as many again; the last one is
+/// `pictures`.
+std::vector<std::int64_t> looks_of(std::int64_t pictures);
 
 /// A lower bound of the cosine between Σ of `count` unit vectors, a random part of `all`, and Σ of all of them. `length`
 /// is that of the part's mean, 0..1. It holds with probability 1 − tail as far as the part's mean is normally distributed.

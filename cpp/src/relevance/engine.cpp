@@ -1,14 +1,34 @@
 // What all engines share: their batch, and what they say of numbers that are none.
 #include "relevance/engine.h"
 
-#include <ATen/DeviceAccelerator.h>
+#include <ATen/ops/tensor.h>
 
-#include <algorithm>
 #include <numeric>
 
 #include "relevance/batching.h"
 
 namespace styleclip {
+
+std::pair<at::Tensor, at::Tensor> indices_of(const SweepInputs& inputs, const std::vector<std::int64_t>& rows) {
+  std::vector<std::int64_t> channels, places;
+  channels.reserve(rows.size());
+  places.reserve(rows.size());
+  for (const std::int64_t row : rows) {
+    places.push_back(inputs.moving[static_cast<std::size_t>(row)]);
+    channels.push_back(inputs.channels[static_cast<std::size_t>(places.back())]);
+  }
+  const c10::Device device = inputs.base.device();
+  return {at::tensor(channels, at::kLong).to(device), at::tensor(places, at::kLong).to(device)};
+}
+
+void throw_not_finite(const SweepTask& task, std::int64_t row) {
+  const std::int64_t place = task.inputs.moving[static_cast<std::size_t>(row)];
+  throw Error(ErrorCode::NotFinite,
+              "The pictures of " +
+                  channel_name(task.generator.layout(), task.inputs.channels[static_cast<std::size_t>(place)]) +
+                  " give an embedding that is not finite, or has no length.",
+              "Check both models: render a few pictures and look; in half precision, try float32.");
+}
 
 SweepEngine::SweepEngine(const SweepTask& task)
     : task_(task),
@@ -21,6 +41,14 @@ SweepPart SweepEngine::part_of(const SweepBlock& block) {
   return part;
 }
 
+void SweepEngine::add_each(const SweepPart& part, std::vector<RelevanceSums>& each, ProgressMeter& meter) {
+  SweepPart one{part.rows, part.first_picture, 1};
+  for (RelevanceSums& sums : each) {
+    add(one, sums, meter);
+    ++one.first_picture;
+  }
+}
+
 std::int64_t SweepEngine::run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter) {
   add(part_of(block), sums, meter);
   return work(block);
@@ -29,25 +57,12 @@ std::int64_t SweepEngine::run(const SweepBlock& block, RelevanceSums& sums, Prog
 void SweepEngine::check_finite(const RelevanceSums& sums, const SweepPart& part, std::int64_t first,
                                std::int64_t k) const {
   const std::int64_t broken = sums.first_not_finite(first, k);
-  if (broken < 0) return;
-  const auto number = static_cast<std::size_t>(part.rows[static_cast<std::size_t>(broken)]);
-  const std::int64_t row = task_.inputs.moving[number];
-  throw Error(ErrorCode::NotFinite,
-              "The pictures of " +
-                  channel_name(task_.generator.layout(), task_.inputs.channels[static_cast<std::size_t>(row)]) +
-                  " give an embedding that is not finite, or has no length.",
-              "Check both models: render a few pictures and look; in half precision, try float32.");
+  if (broken >= 0) throw_not_finite(task_, part.rows[static_cast<std::size_t>(broken)]);
 }
 
 void SweepEngine::halve_or_rethrow(std::int64_t pictures, std::int64_t smallest) {
-  try {
-    rethrow_translated("sweep the style channels");
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::OutOfMemory || pictures <= smallest) throw;
-  }
   const std::lock_guard lock(batch_mutex_);
-  batch_ = std::min(batch_, std::max(smallest, pictures / 2));
-  if (!c10::Device(task_.generator.device()).is_cpu()) at::accelerator::emptyCache();
+  styleclip::halve_or_rethrow(batch_, pictures, smallest, task_.generator.device());
 }
 
 }  // namespace styleclip

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "relevance/relevance_sums.h"
@@ -37,6 +38,12 @@ struct SweepTask {
   const RunContext& run;
 };
 
+/// Flat S indices of rows of SweepInputs::moving, and their places in SweepInputs::channels: both [rows] int64 on the base's
+/// device.
+std::pair<at::Tensor, at::Tensor> indices_of(const SweepInputs& inputs, const std::vector<std::int64_t>& rows);
+/// NotFinite, naming the channel of a row of SweepInputs::moving.
+[[noreturn]] void throw_not_finite(const SweepTask& task, std::int64_t row);
+
 class SweepEngine {
  public:
   explicit SweepEngine(const SweepTask& task);
@@ -48,6 +55,8 @@ class SweepEngine {
   /// halved and the piece done again. Throws NotFinite naming the channel, Aborted within one batch, OutOfMemory where a
   /// single pair of pictures does not fit.
   virtual void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) = 0;
+  /// The same, picture by picture: each[i] takes what picture first_picture + i adds. `each` has part.pictures elements.
+  virtual void add_each(const SweepPart& part, std::vector<RelevanceSums>& each, ProgressMeter& meter);
   /// Adds the block: row i of `sums` is row first_row + i of the sweep. Returns the pictures painted. Throws as add().
   virtual std::int64_t run(const SweepBlock& block, RelevanceSums& sums, ProgressMeter& meter);
   /// "reference", "exact", …: what computes, which may be another than what was asked for.
@@ -66,8 +75,7 @@ class SweepEngine {
   void check_finite(const RelevanceSums& sums, const SweepPart& part, std::int64_t first, std::int64_t k) const;
   /// The block as a part.
   static SweepPart part_of(const SweepBlock& block);
-  /// In a catch block: makes the batch smaller, to at most half of `pictures`, where the exception says that memory ran out
-  /// and `pictures` could be fewer than `smallest`; throws it on otherwise. Thread-safe.
+  /// halve_or_rethrow of the engine's batch. Thread-safe.
   void halve_or_rethrow(std::int64_t pictures, std::int64_t smallest);
 
   const SweepTask task_;

@@ -32,6 +32,12 @@ void RelevanceSums::add_differences(std::int64_t first, const at::Tensor& d, con
   count.narrow(0, first, d.size(0)).add_((length > 0).to(at::kLong));
 }
 
+void RelevanceSums::add(const RelevanceSums& other) {
+  sum.add_(other.sum);
+  magnitude.add_(other.magnitude);
+  count.add_(other.count);
+}
+
 std::int64_t RelevanceSums::first_not_finite(std::int64_t first, std::int64_t k) const {
   const at::Tensor finite = at::isfinite(magnitude.narrow(0, first, k));
   if (finite.all().item<bool>()) return -1;

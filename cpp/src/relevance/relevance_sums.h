@@ -22,6 +22,8 @@ struct RelevanceSums {
   void add(std::int64_t first, const at::Tensor& plus, const at::Tensor& minus);
   /// Adds differences of one picture, d [k, dim], to rows first … first + k − 1. `length` [k]: their |d|.
   void add_differences(std::int64_t first, const at::Tensor& d, const at::Tensor& length);
+  /// Adds sums of the same rows in other pictures.
+  void add(const RelevanceSums& other);
   /// First row of [first, first + k) whose sums are not finite, or −1.
   std::int64_t first_not_finite(std::int64_t first, std::int64_t k) const;
 };

@@ -16,20 +16,6 @@
 namespace styleclip {
 namespace {
 
-constexpr std::int64_t kFirstLook = 10;
-constexpr double kLookGrowth = 1.5;
-
-// Numbers of pictures after which channels are looked at, ascending; the last one is all of them.
-std::vector<std::int64_t> looks_of(std::int64_t pictures) {
-  std::vector<std::int64_t> looks;
-  for (std::int64_t look = kFirstLook; look < pictures;
-       look = static_cast<std::int64_t>(std::ceil(static_cast<double>(look) * kLookGrowth))) {
-    looks.push_back(look);
-  }
-  looks.push_back(pictures);
-  return looks;
-}
-
 at::Tensor index_of(const std::vector<std::int64_t>& places, const at::Tensor& like) {
   return at::tensor(places, at::kLong).to(like.device());
 }

@@ -3,6 +3,7 @@
 // picture the network is folded and run once, then every channel's two pictures are painted from what that run left.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
@@ -54,7 +55,10 @@ constexpr std::int64_t kStopAt = 256;  // default of stop-at: config-f's picture
 // On a CPU every thread takes chunks of its own and runs them from the changed layer to the embedding: nothing waits, and
 // activations stay in the thread's cache.
 constexpr std::int64_t kCpuChunk = 32;  // pictures; CLIP's matrix products want some
-constexpr std::int64_t kPoolShare = 4;  // of the memory bound: kept for the next chunk
+// Up to so many channels each thread takes a picture of its own and sends channels of several layers through CLIP together.
+constexpr std::int64_t kFewChannels = 128;
+constexpr std::int64_t kPicturesApart = 32;  // whose sums are held apart
+constexpr std::int64_t kPoolShare = 4;       // of the memory bound: kept for the next chunk
 
 class ExactEngine : public SweepEngine {
  public:
@@ -70,7 +74,12 @@ class ExactEngine : public SweepEngine {
         canvas_(network_,
                 task.options.preprocess == Preprocess::Float ? task.clip.image_size() : task.generator.image_size()),
         settings_{activation_type(task.options.precision), cpu_ ? exact::kCpuTogether : 0, stop_at},
-        pool_((task.options.memory_bytes > 0 ? task.options.memory_bytes : free_memory("cpu") / 4) / kPoolShare) {
+        pool_(memory_of(task) / kPoolShare) {
+    std::int64_t numbers = 0;  // that a picture's base pass leaves
+    for (const exact::Conv& conv : network_.convs)
+      numbers += (conv.inputs + conv.outputs) * conv.resolution * conv.resolution;
+    const std::int64_t bytes = at::get_num_threads() * numbers * static_cast<std::int64_t>(sizeof(float));
+    bases_fit_ = bytes <= memory_of(task) / kPoolShare;
     if (cpu_ && task.options.batch == 0) batch_ = std::min(batch_ / at::get_num_threads(), kCpuChunk);
     batch_ = std::max<std::int64_t>(2, batch_);
   }
@@ -78,27 +87,20 @@ class ExactEngine : public SweepEngine {
   std::string implementation() const override { return stop_at_ ? "stop-at" : "exact"; }
 
   void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) override {
+    if (by_picture(part)) return add_by_picture(part, sums, meter);
     const c10::InferenceMode guard;
     const PrecisionGuard precision(task_.options.precision);
     const UseMemoryPool reuse(pool_);
     std::optional<Crew> crew;
-    if (cpu_) {
-      crew.emplace(at::get_num_threads(), [this](const std::function<void()>& serve) {
-        const c10::InferenceMode inside;
-        const UseMemoryPool reuse_here(pool_);
-        serve();
-      });
-    }
+    if (cpu_) crew.emplace(at::get_num_threads(), beside());
+    const std::vector<Chunk> chunks = chunks_of(part);
     for (std::int64_t i = 0; i < part.pictures; ++i) {
       task_.run.check();
       const std::int64_t picture = part.first_picture + i;
-      std::vector<at::Tensor> styles = task_.generator.layout().unflatten(task_.inputs.base.narrow(0, picture, 1));
-      for (at::Tensor& style : styles) style = style[0];
-      const exact::Painter painter(network_, canvas_, styles, noise_of(network_, task_.options, picture), settings_);
-      const std::vector<Chunk> chunks = chunks_of(part);
+      const exact::Painter painter = painter_of(picture);
       const auto sweep = [&](std::size_t one) {
         task_.run.check();
-        sweep_chunk(painter, part, picture, chunks[one], sums);
+        sweep_chunks(painter, part, picture, {chunks[one]}, sums);
       };
       const auto told = [&](std::size_t one) { meter.step(2 * chunks[one].k); };
       if (crew) {
@@ -112,11 +114,80 @@ class ExactEngine : public SweepEngine {
     }
   }
 
+  void add_each(const SweepPart& part, std::vector<RelevanceSums>& each, ProgressMeter& meter) override {
+    if (!by_picture(part)) return SweepEngine::add_each(part, each, meter);
+    Crew crew(at::get_num_threads(), beside());
+    const std::vector<std::vector<Chunk>> groups = together(chunks_of(part));
+    const auto sweep = [&](std::size_t i) {
+      const PrecisionGuard precision(task_.options.precision);
+      const std::int64_t picture = part.first_picture + static_cast<std::int64_t>(i);
+      task_.run.check();
+      const exact::Painter painter = painter_of(picture);
+      for (const std::vector<Chunk>& group : groups) {
+        task_.run.check();
+        sweep_chunks(painter, part, picture, group, each[i]);
+      }
+    };
+    crew.run(each.size(), sweep, [&](std::size_t) { meter.step(2 * std::ssize(part.rows)); });
+  }
+
  private:
   // Flat index of a row's channel.
   std::int64_t channel_of(std::int64_t row) const {
     const std::int64_t place = task_.inputs.moving[static_cast<std::size_t>(row)];
     return task_.inputs.channels[static_cast<std::size_t>(place)];
+  }
+
+  static std::int64_t memory_of(const SweepTask& task) {
+    return task.options.memory_bytes > 0 ? task.options.memory_bytes : free_memory("cpu") / 4;
+  }
+
+  // What a crew's thread does about its work.
+  std::function<void(const std::function<void()>&)> beside() {
+    return [this](const std::function<void()>& serve) {
+      const c10::InferenceMode inside;
+      const UseMemoryPool reuse_here(pool_);
+      serve();
+    };
+  }
+
+  // A few channels are no work for several threads: then each takes pictures of its own.
+  bool by_picture(const SweepPart& part) const {
+    return cpu_ && part.pictures > 1 && std::ssize(part.rows) <= kFewChannels && bases_fit_;
+  }
+
+  void add_by_picture(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) {
+    SweepPart some = part;
+    for (std::int64_t done = 0; done < part.pictures; done += some.pictures) {
+      some.first_picture = part.first_picture + done;
+      some.pictures = std::min(kPicturesApart, part.pictures - done);
+      std::vector<RelevanceSums> each;
+      each.reserve(static_cast<std::size_t>(some.pictures));
+      for (std::int64_t i = 0; i < some.pictures; ++i) each.emplace_back(sums.sum.size(0), sums.sum.size(1), at::kCPU);
+      add_each(some, each, meter);
+      for (const RelevanceSums& one : each) sums.add(one);  // in the pictures' order: the same bits run after run
+    }
+  }
+
+  exact::Painter painter_of(std::int64_t picture) const {
+    std::vector<at::Tensor> styles = task_.generator.layout().unflatten(task_.inputs.base.narrow(0, picture, 1));
+    for (at::Tensor& style : styles) style = style[0];
+    return {network_, canvas_, styles, noise_of(network_, task_.options, picture), settings_};
+  }
+
+  // Chunks that go through CLIP together.
+  std::vector<std::vector<Chunk>> together(const std::vector<Chunk>& chunks) const {
+    std::vector<std::vector<Chunk>> groups;
+    std::int64_t k = 0;
+    for (const Chunk& chunk : chunks) {
+      if (groups.empty() || 2 * (k + chunk.k) > batch_) {
+        groups.emplace_back();
+        k = 0;
+      }
+      groups.back().push_back(chunk);
+      k += chunk.k;
+    }
+    return groups;
   }
 
   std::vector<Chunk> chunks_of(const SweepPart& part) const {
@@ -132,31 +203,51 @@ class ExactEngine : public SweepEngine {
     return chunks;
   }
 
-  void sweep_chunk(const exact::Painter& painter, const SweepPart& part, std::int64_t picture, const Chunk& chunk,
-                   RelevanceSums& sums) {
+  void sweep_chunks(const exact::Painter& painter, const SweepPart& part, std::int64_t picture,
+                    const std::vector<Chunk>& chunks, RelevanceSums& sums) {
+    std::int64_t pictures = 0;
+    for (const Chunk& chunk : chunks) pictures += 2 * chunk.k;
     at::Tensor f;
     try {
-      f = embed(painter, picture, chunk.layer, part.rows.data() + chunk.first, chunk.k);
+      std::vector<at::Tensor> painted;
+      painted.reserve(chunks.size());
+      for (const Chunk& chunk : chunks)
+        painted.push_back(paint(painter, picture, chunk, part.rows.data() + chunk.first));
+      const at::Tensor all = painted.size() == 1 ? painted[0] : at::cat(painted);
+      painted.clear();
+      f = clip_->encode_image(clip_->preprocess(all, task_.options.preprocess));
     } catch (...) {
-      halve_or_rethrow(2 * chunk.k, 2);
+      halve_or_rethrow(pictures, 2);
     }
     if (!f.defined()) {
       pool_.trim();
-      const std::int64_t half = chunk.k / 2;
-      sweep_chunk(painter, part, picture, {chunk.layer, chunk.first, half}, sums);
-      sweep_chunk(painter, part, picture, {chunk.layer, chunk.first + half, chunk.k - half}, sums);
+      const auto middle = chunks.begin() + std::ssize(chunks) / 2;
+      const Chunk& only = chunks.front();
+      const std::int64_t half = only.k / 2;
+      const bool several = chunks.size() > 1;
+      sweep_chunks(painter, part, picture,
+                   several ? std::vector(chunks.begin(), middle) : std::vector{Chunk{only.layer, only.first, half}},
+                   sums);
+      sweep_chunks(painter, part, picture,
+                   several ? std::vector(middle, chunks.end())
+                           : std::vector{Chunk{only.layer, only.first + half, only.k - half}},
+                   sums);
       return;
     }
-    sums.add(chunk.first, f.narrow(0, 0, chunk.k).unsqueeze(1), f.narrow(0, chunk.k, chunk.k).unsqueeze(1));
-    check_finite(sums, part, chunk.first, chunk.k);
+    for (std::int64_t first = 0; const Chunk& chunk : chunks) {
+      sums.add(chunk.first, f.narrow(0, first, chunk.k).unsqueeze(1),
+               f.narrow(0, first + chunk.k, chunk.k).unsqueeze(1));
+      check_finite(sums, part, chunk.first, chunk.k);
+      first += 2 * chunk.k;
+    }
   }
 
-  // Embeddings [2 k, dim] of rows[0] … rows[k − 1] of the sweep, which are of one layer: plus first.
-  at::Tensor embed(const exact::Painter& painter, std::int64_t picture, std::size_t layer, const std::int64_t* rows,
-                   std::int64_t k) {
+  // Canvases [2 k, 3, size, size] of rows[0] … rows[k − 1] of the sweep, which are of one layer: plus first.
+  at::Tensor paint(const exact::Painter& painter, std::int64_t picture, const Chunk& chunk,
+                   const std::int64_t* rows) const {
     const SweepInputs& inputs = task_.inputs;
-    const StyleLayer& place = task_.generator.layout().layers[layer];
-    std::vector<std::int64_t> places(static_cast<std::size_t>(k)), in_layer(places.size());
+    const StyleLayer& place = task_.generator.layout().layers[chunk.layer];
+    std::vector<std::int64_t> places(static_cast<std::size_t>(chunk.k)), in_layer(places.size());
     for (std::size_t i = 0; i < places.size(); ++i) {
       places[i] = inputs.moving[static_cast<std::size_t>(rows[i])];
       in_layer[i] = channel_of(rows[i]) - place.offset;
@@ -166,11 +257,10 @@ class ExactEngine : public SweepEngine {
     const at::Tensor plus = inputs.plus.select(1, picture).index_select(0, here);
     const at::Tensor minus = inputs.minus.select(1, picture).index_select(0, here);
     // Layers come as [conv, torgb], then [conv, conv, torgb] a block.
-    const std::size_t to_rgb = layer < 2 ? 0 : (layer - 2) / 3 + 1;
-    const std::size_t conv = layer < 2 ? 0 : layer - to_rgb;
-    const at::Tensor painted = place.to_rgb ? painter.paint_to_rgb(to_rgb, channels, plus, minus)
-                                            : painter.paint_conv(conv, channels, plus, minus);
-    return clip_->encode_image(clip_->preprocess(painted, task_.options.preprocess));
+    const std::size_t to_rgb = chunk.layer < 2 ? 0 : (chunk.layer - 2) / 3 + 1;
+    const std::size_t conv = chunk.layer < 2 ? 0 : chunk.layer - to_rgb;
+    return place.to_rgb ? painter.paint_to_rgb(to_rgb, channels, plus, minus)
+                        : painter.paint_conv(conv, channels, plus, minus);
   }
 
   // CLIP in the sweep's type: the one given, or a copy.
@@ -188,6 +278,7 @@ class ExactEngine : public SweepEngine {
   exact::Canvas canvas_;
   exact::PainterSettings settings_;
   MemoryPool pool_;
+  bool bases_fit_ = false;  // of a picture a thread, in memory
 };
 
 // The generator's network, after the checks that every method on it shares; nullopt where it cannot be taken apart.

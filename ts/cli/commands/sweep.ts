@@ -126,9 +126,10 @@ export function sweepCommand(command: Command, start: Start): Command {
       ).argParser(parse.numberWithin(0, 1)),
     )
     .addOption(
-      new Option('--confidence <p>', 'of the method adaptive: probability of that (default: 0.95)').argParser(
-        parse.numberWithin(0, 1),
-      ),
+      new Option(
+        '--confidence <p>',
+        'of the methods adaptive: probability of that (default: 0.95); screened: that a channel is given up rightly (default: 0.99)',
+      ).argParser(parse.numberWithin(0, 1)),
     )
     .addOption(
       new Option('--check <n>', 'channels that a method or precision other than exact/float32 is compared with it on')
@@ -148,9 +149,10 @@ export function sweepCommand(command: Command, start: Start): Command {
       ),
     )
     .addOption(
-      new Option('--margin <m>', 'of the method screened: so many times as many are swept (default: 3)').argParser(
-        parse.numberWithin(1, 1000),
-      ),
+      new Option(
+        '--margin <m>',
+        'of the method screened: so many times as many are looked at exactly (default: 4)',
+      ).argParser(parse.numberWithin(1, 1000)),
     )
     .addOption(new Option('--memory <size>', 'bound on working memory, for example 4GiB').argParser(memory))
     .addOption(

@@ -212,9 +212,6 @@ std::unique_ptr<ShardedSweep> ShardedSweep::open(const std::string& method, Gene
                 "Share " + std::to_string(shards.part) + " of " + std::to_string(shards.parts) + " of a sweep.",
                 "Shares are numbered from 1: 1/4, 2/4, 3/4, 4/4.");
   }
-  if (options.text.defined()) {
-    throw Error(ErrorCode::Argument, "A sweep in shards is for all texts, and one is given.", "Leave the text out.");
-  }
   run.check();
   make_directory(shards.directory);
   auto state = std::make_unique<State>(method, generator, clip, options, shards);

@@ -1,0 +1,107 @@
+// Several pictures share a forward pass, and each product is one backward pass through it: an embedding has fewer numbers
+// than StyleSpace has channels, so this is the cheap way round.
+#include "relevance/slopes.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "relevance/batching.h"
+#include "relevance/precision.h"
+#include "runtime/crew.h"
+#include "runtime/reused_memory.h"
+#include "styleclip/error.h"
+
+namespace styleclip {
+namespace {
+
+// A graph for the backward pass keeps every activation, where a plain forward lets them go.
+constexpr std::int64_t kActivationsKept = 4;
+constexpr std::int64_t kCpuBatch = 8;   // pictures; more leave the processor's caches
+constexpr std::int64_t kPoolShare = 4;  // of the memory bound: kept for the next forward
+
+// [pictures, width, total]
+at::Tensor products_of(const SweepTask& task, std::int64_t first, std::int64_t count, const SlopesWanted& wanted) {
+  std::vector<at::Tensor> cotangents;
+  cotangents.reserve(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i) cotangents.push_back(wanted.cotangents(first + i));
+  const at::Tensor all = at::stack(cotangents);
+  const at::Tensor s = task.inputs.base.narrow(0, first, count).detach().clone().requires_grad_(true);
+  const at::Tensor images = task.generator.synthesis(s, task.options.noise, task.options.samples.seed, first);
+  const at::Tensor f = task.clip.encode_image(task.clip.preprocess(images, task.options.preprocess));
+  const at::Tensor unit = f / f.norm(2, 1, true);
+  at::Tensor products = at::empty({count, wanted.width, s.size(1)}, s.options().requires_grad(false));
+  for (std::int64_t i = 0; i < wanted.width; ++i) {
+    task.run.check();
+    unit.backward(all.select(1, i), /*retain_graph=*/i + 1 < wanted.width, /*create_graph=*/false, at::TensorList(s));
+    products.select(1, i).copy_(s.grad());
+    s.mutable_grad().reset();
+  }
+  return products;
+}
+
+}  // namespace
+
+std::int64_t slopes_batch(const SweepTask& task) {
+  if (task.options.batch > 0) return task.options.batch;
+  const bool cpu = c10::Device(task.generator.device()).is_cpu();
+  const std::int64_t bytes = picture_bytes(task.generator.layout(), task.clip.image_size()) * kActivationsKept;
+  const std::int64_t fitting = choose_batch(0, task.options.memory_bytes, bytes, task.generator.device());
+  return cpu ? std::clamp<std::int64_t>(fitting / at::get_num_threads(), 1, kCpuBatch) : fitting;
+}
+
+void take_slopes(const SweepTask& task, std::int64_t first_picture, std::int64_t pictures, const SlopesWanted& wanted,
+                 std::int64_t& batch, ProgressMeter& meter) {
+  if (task.options.preprocess != Preprocess::Float) {
+    throw Error(ErrorCode::Argument, "The 8-bit roundings of the reference's preprocessing have no gradient.",
+                "Use preprocessing on floats, or the method exact.");
+  }
+  const PrecisionGuard precision(Precision::Float32);  // where the models are in float32, so is the arithmetic
+  const bool cpu = c10::Device(task.generator.device()).is_cpu();
+  const std::int64_t memory = task.options.memory_bytes > 0 ? task.options.memory_bytes : free_memory("cpu") / 4;
+  const MemoryPool pool(memory / kPoolShare);
+  const auto beside = [&](const std::function<void()>& serve) {
+    const c10::InferenceMode inference(false);
+    const c10::AutoGradMode gradient(true);
+    const UseMemoryPool reuse(pool);
+    serve();
+  };
+  std::optional<Crew> crew;
+  if (cpu) crew.emplace(at::get_num_threads(), beside);
+  const std::int64_t at_once = cpu ? at::get_num_threads() : 1;
+
+  for (std::int64_t done = 0; done < pictures;) {
+    const std::int64_t left = pictures - done, per = batch;
+    const auto pieces = static_cast<std::size_t>(std::min(at_once, (left + per - 1) / per));
+    std::vector<at::Tensor> products(pieces);
+    const auto work = [&](std::size_t i) {
+      const std::int64_t before = static_cast<std::int64_t>(i) * per;
+      products[i] = products_of(task, first_picture + done + before, std::min(per, left - before), wanted);
+    };
+    try {
+      if (crew) {
+        crew->run(pieces, work, [](std::size_t) {});
+      } else {
+        beside([&] { work(0); });
+      }
+    } catch (...) {
+      halve_or_rethrow(batch, std::min(per, left), 1, task.generator.device());
+      continue;
+    }
+    for (const at::Tensor& piece : products) {
+      for (std::int64_t i = 0; i < piece.size(0); ++i) {
+        wanted.took(first_picture + done++, piece[i].t());
+        meter.step(wanted.width);
+      }
+    }
+  }
+}
+
+}  // namespace styleclip
