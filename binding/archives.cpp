@@ -83,6 +83,7 @@ std::shared_ptr<LoadedModel> load_file(const std::string& file, const std::strin
   if (kind == "identity") model = Identity::load(file, options);
   if (kind == "encoder") model = Encoder::load(file, options);
   if (kind == "mapper") model = Mapper::load(file, options);
+  if (kind == "perceptual") model = Perceptual::load(file, options);
   if (kind == "module") model = load_module(file, options);
   return std::make_shared<LoadedModel>(std::move(model), kind, file, std::nullopt);
 }
@@ -95,6 +96,7 @@ Napi::Value load(const Napi::CallbackInfo& info) {
                                                          {"identity", "identity"},
                                                          {"encoder", "encoder"},
                                                          {"mapper", "mapper"},
+                                                         {"perceptual", "perceptual"},
                                                          {"module", "module"}});
   const LoadOptions wanted{options.text("device"), options.text("dtype"), options.boolean("trust")};
   return Environment::of(info.Env())

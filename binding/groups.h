@@ -16,6 +16,11 @@ void export_sharding(Napi::Env env,
 void export_editing(Napi::Env env, Napi::Object exports);  // globalDirection, edit
 /// openOptimizer, advanceOptimizer, optimizerState, restoreOptimizer, optimizerLatents, closeOptimizer
 void export_optimizing(Napi::Env env, Napi::Object exports);
+/// openEncoderTraining, advanceEncoderTraining, validateEncoder, encoderTrainingState, restoreEncoderTraining,
+/// writeTrainedEncoder, closeEncoderTraining
+void export_encoder_training(Napi::Env env, Napi::Object exports);
+/// openInverter, advanceInverter, inverterResult, closeInverter; the same of the tuner; applyDifference, synthesizeNoise
+void export_inverting(Napi::Env env, Napi::Object exports);
 void export_process(Napi::Env env, Napi::Object exports);  // versions, configure, devices, createCancel, drain, pending
 /// testJob, only with STYLECLIP_TEST_HOOKS=1 in the environment.
 void export_test_hooks(Napi::Env env, Napi::Object exports);

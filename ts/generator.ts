@@ -18,6 +18,7 @@ import { EditBatch, type EditedImage } from './edit.js';
 import { Images } from './images.js';
 import { Latents, SPACES, type LatentsLike } from './latents.js';
 import { callModel, describedSize, loadModel, Model, modelInfo } from './model.js';
+import { loadDifference, NoiseMaps, type GeneratorDifference } from './noise-maps.js';
 import { checkMatch } from './model-match.js';
 import type { NativeModel, NativeSampleSettings, NativeTensor } from './native.js';
 import type {
@@ -82,13 +83,28 @@ export class Generator extends Model {
   }
 
   /**
-   * Loads an archive of kind `generator`.
+   * Loads an archive of kind `generator`. With `difference`, what a pivotal tuning added to its weights is added to them.
    *
    * @throws StyleClipError `FILE_NOT_FOUND`, `FILE_DAMAGED`, `MODEL_KIND`, `FORMAT_VERSION`, `TRUST`, `DEVICE`,
    *   `OUT_OF_MEMORY`, and what loading the native part can throw: `LIBTORCH_NOT_FOUND`, `ADDON_NOT_FOUND`, …
    */
-  static async load(file: string | URL, options?: ModelOptions): Promise<Generator> {
-    return new Generator(await loadModel('generator', file, options, 'Generator.load'));
+  static async load(
+    file: string | URL,
+    options?: ModelOptions & { difference?: string | URL | GeneratorDifference | undefined },
+  ): Promise<Generator> {
+    const { difference: given, ...rest } = options ?? {};
+    const difference = typeof given === 'string' || given instanceof URL ? await loadDifference(given) : given;
+    const generator = new Generator(await loadModel('generator', file, options && rest, 'Generator.load'));
+    if (difference === undefined) return generator;
+    try {
+      const { sha256, file: path } = generator.info;
+      checkMatch('the difference', difference.generatorSha256, sha256, path, false);
+      await callModel(generator, {}, async (addon, handle) => addon.applyDifference(handle, { ...difference.tensors }));
+      return generator;
+    } catch (e) {
+      await generator.close();
+      throw e;
+    }
   }
 
   get info(): GeneratorInfo {
@@ -160,11 +176,12 @@ export class Generator extends Model {
 
   /** Latents of any space → one picture each. */
   async synthesize(latents: LatentsLike, options?: SynthesizeOptions): Promise<Images> {
-    const o = checkOptions(options, [...RENDER_KEYS, 'noiseSeed'], 'synthesize');
+    const o = checkOptions(options, [...RENDER_KEYS, 'noiseSeed', 'noiseMaps'], 'synthesize');
     const render = this.#render(o);
     const noiseSeed = checkSeed(o.noiseSeed ?? 0, 'noiseSeed');
     const s = await this.styles(latents, { signal: o.signal, force: render.force });
     const { as, noise, batch } = render;
+    if (o.noiseMaps !== undefined) return this.#withMaps(s, o.noiseMaps, o, render);
     const result = await callModel(this, o, (addon, handle, run) =>
       addon.synthesize(handle, tensor(s), { as, noise, batch, noiseSeed }, run),
     );
@@ -295,6 +312,22 @@ export class Generator extends Model {
       batch: checkInteger(o.batch ?? defaultBatch(this.#info.imageSize), 'batch', 1, 4096),
       force: checkBoolean(o.force ?? false, 'force'),
     };
+  }
+
+  /** Pictures with noise maps of their own. */
+  async #withMaps(s: Latents, maps: NoiseMaps, o: SynthesizeOptions, { as, force }: Render): Promise<Images> {
+    if (!(maps instanceof NoiseMaps)) fail('ARGUMENT', `noiseMaps is ${show(maps)}`, 'Pass NoiseMaps.');
+    if (o.noise !== undefined) fail('ARGUMENT', 'both noise and noiseMaps are given', 'Leave one of them out.');
+    checkMatch('the noise maps', maps.generatorSha256, this.#info.sha256, this.#info.file, force);
+    if (maps.length !== 1 && maps.length !== s.length) {
+      fail('SHAPE', `noise maps of ${maps.length} pictures for ${s.length} latents`, 'Pass those of each, or of one.');
+    }
+    const list = maps.maps.map(({ data, shape }) => ({ data, shape: [...shape] }));
+    const result = await callModel(this, o, (addon, handle, run) =>
+      addon.synthesizeNoise(handle, tensor(s), list, run),
+    );
+    const images = this.#images(result);
+    return as === 'float32' ? images : images.toUint8();
   }
 
   #truncation(o: TruncationOptions): { truncationPsi: number; truncationCutoff: number } {

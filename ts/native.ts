@@ -43,7 +43,7 @@ export interface NativeRun {
 
 /** A loaded model. Owned by the environment that loaded it. */
 export interface NativeModel {
-  readonly kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'mapper' | 'module';
+  readonly kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'mapper' | 'perceptual' | 'module';
   /** The archive's styleclip.json. */
   readonly description: string;
   /** tokenizer.json of a clip archive, else ''. */
@@ -211,6 +211,90 @@ export interface NativeOptimizerState {
   mark: NativeTensor<Float64Array>;
   step: number;
 }
+
+export interface NativeEncoderTraining {
+  steps: number;
+  batch: number;
+  /** 0: all. */
+  imageBatch: number;
+  learningRate: number;
+  warmUp: number;
+  lambdaLatent: number;
+  lambdaImage: number;
+  lambdaId: number;
+  lambdaClip: number;
+  lambdaDelta: number;
+  truncationPsi: number;
+  mixing: number;
+  augmentation: number;
+  clipGradient: number;
+  bfloat16: boolean;
+  validation: number;
+  seed: bigint;
+}
+
+export interface NativeEncoderLoss {
+  total: number;
+  latent: number;
+  /** Mean square, scale [-1, 1]. */
+  image: number;
+  id: number;
+  clip: number;
+  delta: number;
+}
+
+export interface NativeEncoderProgress {
+  loss: NativeEncoderLoss;
+  step: number;
+  bestStep: number;
+  /** Lowest held-out error so far; Infinity before the first validation. */
+  best: number;
+}
+
+export type NativeFeature = 'none' | 'clip' | 'identity' | 'perceptual';
+
+export interface NativeInverterOptions {
+  wPlus: boolean;
+  steps: number;
+  learningRate: number;
+  rateInSigmas: boolean;
+  ramp: boolean;
+  latentNoise: number;
+  noiseMaps: boolean;
+  lambdaNoise: number;
+  lambdaPixel: number;
+  lambdaPooled: number;
+  lambdaFeature: number;
+  lambdaStart: number;
+  seed: bigint;
+  /** 0: by memory. */
+  batch: number;
+  feature: NativeFeature;
+}
+
+export interface NativeInverterResult {
+  latents: NativeTensor<Float32Array>;
+  noise: NativeTensor<Float32Array>[];
+  /** [n, total pixel pooled feature noise start, steps + 1]; NaN where not reached. */
+  curves: NativeTensor<Float64Array>;
+  bestStep: NativeTensor<BigInt64Array>;
+  /** 0 running, 1 all steps, 2 not finite, 3 exploded. */
+  end: NativeTensor<BigInt64Array>;
+}
+
+export interface NativeTunerOptions {
+  steps: number;
+  learningRate: number;
+  lambdaPixel: number;
+  lambdaFeature: number;
+  /** 0: never. */
+  enough: number;
+  batch: number;
+  feature: NativeFeature;
+}
+
+/** weights.*, first.*, second.*, best.*, and numbers [step, best step, best]. */
+export type NativeEncoderState = Record<string, NativeTensor<Float32Array | Float64Array | BigInt64Array>>;
 
 /** A checkpoint file, as every function that reads one tells of it. */
 export interface NativeSource {
@@ -447,6 +531,69 @@ export interface NativeAddon {
   optimizerLatents(handle: unknown, best: boolean): Promise<NativeTensor<Float32Array>>;
   /** Frees what the run holds. Idempotent. */
   closeOptimizer(handle: unknown): Promise<void>;
+
+  /** Gives a handle. The models stay open as long as it is used. */
+  openEncoderTraining(
+    generator: NativeModel,
+    encoder: NativeModel,
+    clip: NativeModel | undefined,
+    identity: NativeModel | undefined,
+    options: NativeEncoderTraining,
+    run: NativeRun,
+  ): Promise<unknown>;
+  /** Up to `steps` updates; their mean loss. */
+  advanceEncoderTraining(handle: unknown, steps: number, run: NativeRun): Promise<NativeEncoderProgress>;
+  /** Held-out losses; keeps the weights where they are the best so far. */
+  validateEncoder(handle: unknown, run: NativeRun): Promise<NativeEncoderProgress>;
+  encoderTrainingState(handle: unknown): Promise<NativeEncoderState>;
+  restoreEncoderTraining(handle: unknown, state: NativeEncoderState): Promise<void>;
+  writeTrainedEncoder(
+    handle: unknown,
+    options: { file: string; best: boolean; storageDtype: string; licence: string },
+    run: NativeRun,
+  ): Promise<{ bytes: number; sha256: string; parameters: number }>;
+  /** Frees what the training holds. Idempotent. */
+  closeEncoderTraining(handle: unknown): Promise<void>;
+
+  /** Pictures of the generator's size; `start` of the space, or the mean w. Gives a handle. */
+  openInverter(
+    generator: NativeModel,
+    network: NativeModel | undefined,
+    images: NativeTensor<Uint8Array | Float32Array>,
+    start: NativeTensor<Float32Array> | undefined,
+    options: NativeInverterOptions,
+    run: NativeRun,
+  ): Promise<unknown>;
+  advanceInverter(handle: unknown, steps: number, run: NativeRun): Promise<{ running: boolean; step: number }>;
+  /** Where the loss was lowest, or where it is now. */
+  inverterResult(handle: unknown, best: boolean): Promise<NativeInverterResult>;
+  closeInverter(handle: unknown): Promise<void>;
+  /** `generator` is changed. */
+  openTuner(
+    generator: NativeModel,
+    network: NativeModel | undefined,
+    images: NativeTensor<Uint8Array | Float32Array>,
+    wPlus: NativeTensor<Float32Array>,
+    noise: NativeTensor<Float32Array>[] | undefined,
+    options: NativeTunerOptions,
+    run: NativeRun,
+  ): Promise<unknown>;
+  advanceTuner(handle: unknown, steps: number, run: NativeRun): Promise<{ running: boolean; step: number }>;
+  /** `curve`: [evaluations, total pixel feature]. */
+  tunerResult(handle: unknown): Promise<{
+    difference: Record<string, NativeTensor<Float32Array>>;
+    curve: NativeTensor<Float64Array>;
+  }>;
+  closeTuner(handle: unknown): Promise<void>;
+  /** Adds to the generator's weights. */
+  applyDifference(generator: NativeModel, difference: Record<string, NativeTensor<Float32Array>>): Promise<void>;
+  /** float32 pictures; maps [1 or n, 1, r, r]. */
+  synthesizeNoise(
+    generator: NativeModel,
+    s: NativeTensor<Float32Array>,
+    noise: NativeTensor<Float32Array>[],
+    run: NativeRun,
+  ): Promise<NativeTensor<Float32Array>>;
 
   /** Synchronous, no libtorch: a matrix-vector product and a sort. Throws like the others reject. */
   globalDirection(

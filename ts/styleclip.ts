@@ -8,8 +8,13 @@ import { log } from './configure.js';
 import './dispose.js';
 import { TextDirection } from './direction.js';
 import { Encoder } from './encoder.js';
+import { trainEncoder, type EncoderTrainingResult } from './encoder-training.js';
+import type { EncoderTrainingOptions } from './encoder-settings.js';
 import { Generator, STATISTICS_SAMPLES } from './generator.js';
 import { Identity } from './identity.js';
+import type { ImagesLike, ImageSource } from './images.js';
+import { invertPictures, type InvertResult } from './inversion.js';
+import type { InvertOptions } from './inversion-settings.js';
 import type { LatentsLike } from './latents.js';
 import { handleOf } from './model.js';
 import { checkMatch } from './model-match.js';
@@ -305,6 +310,34 @@ export class StyleClip implements Closeable {
    */
   async optimize(latents: LatentsLike | undefined, options: OptimizeOptions): Promise<OptimizeResult> {
     return optimizeLatents(this, latents, options);
+  }
+
+  /**
+   * Latents, and where wanted noise maps or a tuned generator, that give pictures. Many at once, each a problem of its own.
+   *
+   * @param images files of any format and size (EXIF orientation is applied), buffers, or pictures
+   * @throws StyleClipError `ARGUMENT`, `RANGE`, `SHAPE`; `TRUST` for an LPIPS module without `trust`; `MODEL_MISMATCH` for
+   *   an encoder or latents of another generator; `NOT_FINITE` when tuning diverges. A loss of one picture that is no
+   *   number ends its problem, not the call: see `pictures`
+   */
+  async invert(
+    images: ImageSource | ImagesLike | readonly ImageSource[],
+    options?: InvertOptions,
+  ): Promise<InvertResult> {
+    return invertPictures(this, images, options);
+  }
+
+  /**
+   * Trains an encoder on nothing but the generator: pairs (G(w), w) without end. It may begin with a network of its own or
+   * with an archive; the best by held-out pictures is in the directory at any time, and the same call goes on where a run
+   * ended, however it ended, to the same weights.
+   *
+   * @throws StyleClipError `ARGUMENT`, `RANGE`; `MODEL_MISMATCH` for an encoder whose rows or width are not the
+   *   generator's; `RESUME_MISMATCH` for a directory of another run; `NOT_FINITE` when a loss is no number (the best
+   *   weights before are kept); `DISK`
+   */
+  async trainEncoder(options: EncoderTrainingOptions): Promise<EncoderTrainingResult> {
+    return trainEncoder(this, options);
   }
 
   /**

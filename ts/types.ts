@@ -1,5 +1,6 @@
 // The option and result types that several public classes share. Classes keep the types that only they use.
 
+import type { NoiseMaps } from './noise-maps.js';
 import type { TextDirection } from './direction.js';
 
 /**
@@ -167,6 +168,8 @@ export interface RenderOptions extends RunOptions {
 export interface SynthesizeOptions extends RenderOptions {
   /** Seed of `noise: 'random'`. Default 0. */
   noiseSeed?: number | bigint | undefined;
+  /** Noise maps of the pictures, in the place of `noise`: of an inversion, or of one picture for all. */
+  noiseMaps?: NoiseMaps | undefined;
 }
 
 /** Options of {@link Generator.edit} and {@link Generator.editEach}. */

@@ -8,9 +8,11 @@ import { Command } from 'commander';
 import { directionCommand } from './commands/direction.js';
 import { doctorCommand } from './commands/doctor.js';
 import { editCommand } from './commands/edit.js';
+import { encoderCommand } from './commands/encoder.js';
 import { generateCommand } from './commands/generate.js';
 import { importCommand } from './commands/import.js';
 import { infoCommand } from './commands/info.js';
+import { invertCommand } from './commands/invert.js';
 import { makeCommand } from './commands/make.js';
 import { optimizeCommand } from './commands/optimize.js';
 import { runCommand } from './commands/run.js';
@@ -57,6 +59,8 @@ const COMMANDS = [
   directionCommand,
   editCommand,
   optimizeCommand,
+  invertCommand,
+  encoderCommand,
 ];
 
 /** Parses and runs; resolves to the exit code, whatever happens. */

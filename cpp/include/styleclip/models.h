@@ -43,9 +43,10 @@ struct MakeRequest {
   // How weights are stored: float32, float16, bfloat16, or source: every tensor in the float type it came in.
   std::string storage_dtype = "float32";
   std::string licence = "unknown";
-  std::string tokenizer_json;  // clip only
-  std::string source_sha256;   // of the file the weights came from
-  std::string source_format;   // "rosinality", ...; "" when the weights came under the field's names
+  std::string tokenizer_json;    // clip only
+  std::string source_sha256;     // of the file the weights came from
+  std::string source_format;     // "rosinality", ...; "" when the weights came under the field's names
+  std::string generator_sha256;  // of the archive that an encoder was trained for; "" where unknown
   /// Told of memory of `weights` that has been read and is not needed until it is written, or not any more: whoever mapped
   /// a file may give its pages back.
   std::function<void(const void* data, std::size_t bytes)> release;
@@ -132,6 +133,10 @@ class Generator : public Model {
   /// long series may be rendered in batches of any size.
   at::Tensor synthesis(const at::Tensor& s, NoiseMode noise = NoiseMode::Const, std::uint64_t noise_seed = 0,
                        std::int64_t first = 0);
+  /// The same with given noise maps: one [1 or n, 1, r, r] for each convolution, in order of the layers.
+  at::Tensor synthesis(const at::Tensor& s, const std::vector<at::Tensor>& noise);
+  /// Sides of the noise maps, one for each convolution.
+  std::vector<std::int64_t> noise_sizes() const;
 
  private:
   struct State;
@@ -220,6 +225,25 @@ class Mapper : public Model {
  private:
   struct State;
   explicit Mapper(std::unique_ptr<Impl> impl, std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// A foreign module that compares pictures: LPIPS as TorchScript. Either it takes two pictures in [-1, 1] and gives their
+/// distances, or it takes one and gives features whose squared distance counts (the projector's VGG16, which takes 0..255
+/// and has an argument `return_lpips`). Larger pictures are area-resized to 256 pixels, as the projector does.
+class Perceptual : public Model {
+ public:
+  static std::shared_ptr<Perceptual> load(const std::string& path, const LoadOptions& options);
+  ~Perceptual() override;
+  bool takes_two() const;
+  /// [n, 3, h, w] -> [n, features]; the resized pictures themselves where it takes two.
+  at::Tensor features(const at::Tensor& images);
+  /// [n]; `target` is of features().
+  at::Tensor distance(const at::Tensor& images, const at::Tensor& target);
+
+ private:
+  struct State;
+  explicit Perceptual(std::unique_ptr<Impl> impl, std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 

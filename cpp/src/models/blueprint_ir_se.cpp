@@ -110,6 +110,8 @@ Blueprint e4e_blueprint(const nlohmann::json& config) {
   const Trunk trunk = read_trunk(reader);
   const std::int64_t rows = reader.integer("rows", 18, 2, 64);
   const std::int64_t width = reader.integer("style_width", 512, 1, 8192);
+  // Channels inside a head, as many as a style has in e4e; most of a narrow encoder's weights are there.
+  const std::int64_t inner = reader.integer("head_width", width, 1, 8192);
   const bool offsets = reader.choice("structure", "e4e", {"e4e", "psp"}) == "e4e";
 
   Blueprint blueprint;
@@ -129,10 +131,10 @@ Blueprint e4e_blueprint(const nlohmann::json& config) {
     ScriptRows head_text;
     for (int i = 0; i < convs; ++i) {
       const std::string index = std::to_string(2 * i);  // the odd ones are the activations
-      blueprint.layer(body + index, {width, i == 0 ? channels[3] : width, 3, 3}, true);
+      blueprint.layer(body + index, {inner, i == 0 ? channels[3] : inner, 3, 3}, true);
       head_text["conv"].push_back({{"index", index}});
     }
-    blueprint.parameter(head + ".linear.weight", {width, width}, Init::Normal, 1);
+    blueprint.parameter(head + ".linear.weight", {width, inner}, Init::Normal, 1);
     blueprint.parameter(head + ".linear.bias", {width}, Init::Constant, 0);
     blueprint.code[head + ".linear"] = {script_text("equal_linear"), {}};
     blueprint.code[head] = {script_text("e4e_head", head_text), {}};

@@ -242,4 +242,34 @@ at::Tensor Generator::synthesis(const at::Tensor& s, NoiseMode noise, std::uint6
   return impl_->tensor("synthesis_noise", {styles, maps});
 }
 
+at::Tensor Generator::synthesis(const at::Tensor& s, const std::vector<at::Tensor>& noise) {
+  const at::Tensor given = impl_->input(s, {state_->layout.total()}, "S");
+  if (!impl_->module.find_method("synthesis_noise")) {
+    throw Error(ErrorCode::Argument, impl_->path + " has no method 'synthesis_noise'.",
+                "Noise maps cannot be given to this module.");
+  }
+  const std::vector<std::int64_t> sizes = noise_sizes();
+  bool fits = noise.size() == sizes.size();
+  c10::List<at::Tensor> maps;
+  for (std::size_t i = 0; fits && i < sizes.size(); ++i) {
+    const at::Tensor& map = noise[i];
+    fits = map.dim() == 4 && (map.size(0) == 1 || map.size(0) == given.size(0)) && map.size(1) == 1 &&
+           map.size(2) == sizes[i] && map.size(3) == sizes[i];
+    if (fits) maps.push_back(map.to(impl_->place, at::kFloat));
+  }
+  if (!fits) {
+    throw Error(ErrorCode::Shape, "The noise maps are not those of " + impl_->path + ".",
+                "Give one [1 or n, 1, r, r] for each of its " + std::to_string(sizes.size()) + " convolutions.");
+  }
+  return impl_->tensor("synthesis_noise", {c10::List<at::Tensor>(state_->layout.unflatten(given)), maps});
+}
+
+std::vector<std::int64_t> Generator::noise_sizes() const {
+  std::vector<std::int64_t> sizes;
+  for (const StyleLayer& layer : state_->layout.layers) {
+    if (!layer.to_rgb) sizes.push_back(layer.resolution);
+  }
+  return sizes;
+}
+
 }  // namespace styleclip

@@ -67,6 +67,7 @@ std::string describe(const Blueprint& blueprint, const MakeRequest& request, con
     if (!request.source_format.empty()) json["source"]["format"] = request.source_format;
   }
   if (average_computed) json["source"]["latent_average"] = "mean of " + std::to_string(kAverageSamples) + " samples";
+  if (!request.generator_sha256.empty()) json["generator_sha256"] = request.generator_sha256;
   json["licence"] = request.licence;
   json["writer"] = std::string("styleclip ") + STYLECLIP_VERSION;
   json["min_styleclip"] = kFormatReader;

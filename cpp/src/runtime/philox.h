@@ -23,7 +23,8 @@ enum class PhiloxStream : std::uint32_t {
   Noise = 0x10000,
   Weights = 0x20000,
   Probes = 0x30000,
-  Restarts = 0x40000
+  Restarts = 0x40000,
+  Augmentation = 0x50000
 };
 
 /// count standard normals of one sample: out[i] is element i.

@@ -1,0 +1,323 @@
+// Inversion and pivotal tuning. Opened, advanced some steps at a time, and read; as latent optimisation.
+#include <limits>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "convert.h"
+#include "environment.h"
+#include "errors.h"
+#include "exports.h"
+#include "groups.h"
+#include "model.h"
+#include "styleclip/inversion.h"
+
+namespace styleclip::binding {
+namespace {
+
+constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
+
+using Models = std::vector<std::shared_ptr<LoadedModel>>;
+
+/// A run under way, of either kind. Jobs share it with the JavaScript handle; its inside belongs to the device thread.
+template <class Inside>
+class Opened final : public DeviceObject {
+ public:
+  explicit Opened(Models all) : models(std::move(all)), thread(models.front()->thread) {}
+  ~Opened() override { Opened::release(); }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+
+  void release() override {
+    if (inside != nullptr) thread.discard(std::move(inside));
+  }
+  Inside& get() const {
+    if (inside == nullptr) refuse(ErrorCode::Closed, "the inversion was closed", "Start another.");
+    return *inside;
+  }
+
+  const Models models;  // generator and, where there is one, what compares
+  DeviceThread& thread;
+  std::shared_ptr<Inside> inside;  // device thread
+};
+
+template <class Inside>
+using Handle = std::shared_ptr<Opened<Inside>>;
+
+template <class Inside>
+constexpr napi_type_tag kTag = {0x5c2a91f0d37be841ULL, 0x90b1e6a2744cf3d8ULL};
+template <>
+constexpr napi_type_tag kTag<PivotalTuner> = {0x21f7a0c9be5d4368ULL, 0xa7d02b9e61c8354fULL};
+
+template <class Inside>
+Handle<Inside> read_handle(const Napi::Value& value, bool models_open = true) {
+  if (!value.IsExternal() || !value.As<Napi::External<Handle<Inside>>>().CheckTypeTag(&kTag<Inside>)) {
+    refuse(ErrorCode::Argument, "the handle does not come from the function that opens it", "Pass its handle.");
+  }
+  Handle<Inside> opened = *value.As<Napi::External<Handle<Inside>>>().Data();
+  for (const auto& model : opened->models) {
+    if (models_open && model->closed) refuse(ErrorCode::Closed, model->file + " was closed", "Load it again.");
+  }
+  return opened;
+}
+
+template <class Inside>
+Napi::Value write_handle(Napi::Env env, const Handle<Inside>& opened) {
+  using Kept = Handle<Inside>;
+  auto external = Napi::External<Kept>::New(env, new Kept(opened), [](Napi::BasicEnv, Kept* data) { delete data; });
+  external.TypeTag(&kTag<Inside>);
+  return external;
+}
+
+/// The models of a call: the generator, and a network of a kind that options name.
+Models read_models(const Napi::CallbackInfo& info, const std::string& feature) {
+  Models models = {ModelObject::open(info[0], "generator")};
+  if (feature != "none") models.push_back(ModelObject::open(info[1], feature.c_str()));
+  for (const auto& model : models) {
+    if (model->device != models.front()->device) {
+      refuse(ErrorCode::Argument, model->file + " is on another device than the generator", "Load all on one device.");
+    }
+  }
+  return models;
+}
+
+FeatureNetwork network_of(const Models& models, const std::string& feature) {
+  FeatureNetwork network;
+  if (feature == "clip") network.clip = &models[1]->get<Clip>();
+  if (feature == "identity") network.identity = &models[1]->get<Identity>();
+  if (feature == "perceptual") network.perceptual = &models[1]->get<Perceptual>();
+  return network;
+}
+
+std::string read_feature(const Options& options) {
+  return options.choice<std::string>(
+      "feature", {{"none", "none"}, {"clip", "clip"}, {"identity", "identity"}, {"perceptual", "perceptual"}});
+}
+
+using Arrays = std::shared_ptr<std::vector<HostArray>>;
+
+Arrays read_maps(const Napi::Value& value) {
+  auto maps = std::make_shared<std::vector<HostArray>>();
+  if (value.IsUndefined()) return maps;
+  if (!value.IsArray()) refuse(ErrorCode::Argument, "noise must be an array of maps", "Pass one for each convolution.");
+  const auto list = value.As<Napi::Array>();
+  for (std::uint32_t i = 0; i < list.Length(); ++i) {
+    maps->push_back(read_tensor(list.Get(i), {"noise", {at::kFloat}, 4}));
+  }
+  return maps;
+}
+
+std::vector<at::Tensor> tensors_of(const Arrays& arrays) {
+  std::vector<at::Tensor> tensors;
+  for (const HostArray& array : *arrays) tensors.push_back(array.view().clone());
+  return tensors;
+}
+
+Napi::Value open_inverter(const Napi::CallbackInfo& info) {
+  const Options options(info[4], "options");
+  const std::string feature = read_feature(options);
+  InversionOptions wanted;
+  wanted.w_plus = options.boolean("wPlus");
+  wanted.steps = options.integer("steps", 1, 1'000'000);
+  wanted.learning_rate = options.number("learningRate");
+  wanted.rate_in_sigmas = options.boolean("rateInSigmas");
+  wanted.ramp = options.boolean("ramp");
+  wanted.latent_noise = options.number("latentNoise");
+  wanted.noise_maps = options.boolean("noiseMaps");
+  wanted.lambda_noise = options.number("lambdaNoise");
+  wanted.lambda_pixel = options.number("lambdaPixel");
+  wanted.lambda_pooled = options.number("lambdaPooled");
+  wanted.lambda_feature = options.number("lambdaFeature");
+  wanted.lambda_start = options.number("lambdaStart");
+  wanted.seed = options.seed("seed");
+  wanted.batch = options.integer("batch", 0, kMostInteger);
+  auto images = std::make_shared<HostArray>(read_images(info[2]));
+  std::shared_ptr<HostArray> start;
+  if (!info[3].IsUndefined()) start = std::make_shared<HostArray>(read_tensor(info[3], {"start", {at::kFloat}}));
+  const auto opened = std::make_shared<Opened<Inverter>>(read_models(info, feature));
+  Environment::of(info.Env()).adopt(opened);
+  return Environment::of(info.Env())
+      .call(
+          opened->thread, info[5], "start an inversion",
+          [=](const RunContext& run) {
+            opened->inside = std::make_shared<Inverter>(
+                opened->models[0]->get<Generator>(), network_of(opened->models, feature), float_images(images->view()),
+                start == nullptr ? at::Tensor() : start->view().clone(), wanted, run);
+          },
+          [opened](Napi::Env env) -> Napi::Value { return write_handle(env, opened); });
+}
+
+struct Advanced {
+  bool running = false;
+  std::int64_t step = 0;
+};
+
+template <class Inside>
+Napi::Value advance(const Napi::CallbackInfo& info) {
+  const Handle<Inside> opened = read_handle<Inside>(info[0]);
+  if (!info[1].IsNumber()) refuse(ErrorCode::Argument, "steps must be a number", "Pass a whole number.");
+  const std::int64_t steps = info[1].As<Napi::Number>().Int64Value();
+  return Environment::of(info.Env())
+      .call(
+          opened->thread, info[2], "invert pictures",
+          [opened, steps](const RunContext& run) -> Advanced {
+            const bool running = opened->get().advance(steps, run);
+            return {running, opened->get().step()};
+          },
+          [](Napi::Env env, Advanced&& advanced) -> Napi::Value {
+            Napi::Object object = Napi::Object::New(env);
+            object["running"] = advanced.running;
+            object["step"] = static_cast<double>(advanced.step);
+            return object;
+          });
+}
+
+Napi::Value result(const Napi::CallbackInfo& info) {
+  const Handle<Inverter> opened = read_handle<Inverter>(info[0], false);
+  const bool best = info[1].ToBoolean();
+  return Environment::of(info.Env())
+      .call(
+          opened->thread, info.Env().Undefined(), "read an inversion",
+          [opened, best](const RunContext&) {
+            Inverter::Result all = opened->get().result(best);
+            for (at::Tensor* tensor : {&all.latents, &all.curves, &all.best_step, &all.end}) *tensor = to_host(*tensor);
+            for (at::Tensor& map : all.noise) map = to_host(map);
+            return all;
+          },
+          [](Napi::Env env, Inverter::Result&& all) -> Napi::Value {
+            Napi::Object object = Napi::Object::New(env);
+            object["latents"] = write_tensor(env, all.latents);
+            object["curves"] = write_tensor(env, all.curves);
+            object["bestStep"] = write_tensor(env, all.best_step);
+            object["end"] = write_tensor(env, all.end);
+            Napi::Array noise = Napi::Array::New(env);
+            for (std::uint32_t i = 0; i < all.noise.size(); ++i) noise[i] = write_tensor(env, all.noise[i]);
+            object["noise"] = noise;
+            return object;
+          });
+}
+
+template <class Inside>
+Napi::Value close(const Napi::CallbackInfo& info) {
+  const Handle<Inside> opened = read_handle<Inside>(info[0], false);
+  return Environment::of(info.Env())
+      .call(
+          opened->thread, info.Env().Undefined(), "close an inversion",
+          [opened](const RunContext&) { opened->inside.reset(); },
+          [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
+}
+
+Napi::Value open_tuner(const Napi::CallbackInfo& info) {
+  const Options options(info[5], "options");
+  const std::string feature = read_feature(options);
+  TuningOptions wanted;
+  wanted.steps = options.integer("steps", 1, 1'000'000);
+  wanted.learning_rate = options.number("learningRate");
+  wanted.lambda_pixel = options.number("lambdaPixel");
+  wanted.lambda_feature = options.number("lambdaFeature");
+  wanted.enough = options.number("enough");
+  wanted.batch = options.integer("batch", 0, kMostInteger);
+  auto images = std::make_shared<HostArray>(read_images(info[2]));
+  auto latents = std::make_shared<HostArray>(read_tensor(info[3], {"latents", {at::kFloat}, 3}));
+  const Arrays noise = read_maps(info[4]);
+  const auto opened = std::make_shared<Opened<PivotalTuner>>(read_models(info, feature));
+  Environment::of(info.Env()).adopt(opened);
+  return Environment::of(info.Env())
+      .call(
+          opened->thread, info[6], "start tuning a generator",
+          [=](const RunContext&) {
+            opened->inside = std::make_shared<PivotalTuner>(
+                opened->models[0]->get<Generator>(), network_of(opened->models, feature), float_images(images->view()),
+                latents->view().clone(), tensors_of(noise), wanted);
+          },
+          [opened](Napi::Env env) -> Napi::Value { return write_handle(env, opened); });
+}
+
+struct Tuned {
+  std::map<std::string, at::Tensor> difference;
+  at::Tensor curve;
+};
+
+Napi::Value tuned(const Napi::CallbackInfo& info) {
+  const Handle<PivotalTuner> opened = read_handle<PivotalTuner>(info[0], false);
+  return Environment::of(info.Env())
+      .call(
+          opened->thread, info.Env().Undefined(), "read a tuning",
+          [opened](const RunContext&) {
+            Tuned all{opened->get().difference(), to_host(opened->get().curve())};
+            for (auto& [name, tensor] : all.difference) tensor = to_host(tensor);
+            return all;
+          },
+          [](Napi::Env env, Tuned&& all) -> Napi::Value {
+            Napi::Object difference = Napi::Object::New(env), object = Napi::Object::New(env);
+            for (auto& [name, tensor] : all.difference) difference[name] = write_tensor(env, tensor);
+            object["difference"] = difference;
+            object["curve"] = write_tensor(env, all.curve);
+            return object;
+          });
+}
+
+Napi::Value apply(const Napi::CallbackInfo& info) {
+  auto model = ModelObject::open(info[0], "generator");
+  if (!info[1].IsObject()) refuse(ErrorCode::Argument, "difference must be an object", "Pass tensors by name.");
+  const auto given = info[1].As<Napi::Object>();
+  const Napi::Array names = given.GetPropertyNames();
+  auto arrays = std::make_shared<std::map<std::string, HostArray>>();
+  for (std::uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string name = names.Get(i).ToString();
+    arrays->emplace(name, read_tensor(given.Get(name), {"difference." + name, {at::kFloat}}));
+  }
+  DeviceThread& thread = model->thread;
+  return Environment::of(info.Env())
+      .call(
+          thread, info.Env().Undefined(), "apply a difference",
+          [model = std::move(model), arrays](const RunContext&) {
+            std::map<std::string, at::Tensor> all;
+            for (const auto& [name, array] : *arrays) all[name] = array.view().clone();
+            apply_difference(model->get<Generator>(), all);
+          },
+          [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
+}
+
+/// S and maps -> float32 pictures.
+Napi::Value synthesize_noise(const Napi::CallbackInfo& info) {
+  auto model = ModelObject::open(info[0], "generator");
+  auto s = std::make_shared<HostArray>(read_tensor(info[1], {"s", {at::kFloat}, 2}));
+  const Arrays noise = read_maps(info[2]);
+  DeviceThread& thread = model->thread;
+  return Environment::of(info.Env())
+      .call(
+          thread, info[3], "synthesise pictures",
+          [model = std::move(model), s, noise](const RunContext& run) {
+            auto& generator = model->get<Generator>();
+            const std::vector<at::Tensor> maps = tensors_of(noise);
+            const at::Tensor styles = s->view();
+            std::vector<at::Tensor> parts;
+            for (std::int64_t i = 0; i < styles.size(0); ++i) {
+              run.check();
+              std::vector<at::Tensor> own;
+              for (const at::Tensor& map : maps) own.push_back(map.size(0) == 1 ? map : map.narrow(0, i, 1));
+              parts.push_back(to_host(generator.synthesis(styles.narrow(0, i, 1), own)));
+            }
+            return at::cat(parts);
+          },
+          [](Napi::Env env, at::Tensor&& host) -> Napi::Value { return write_tensor(env, host); });
+}
+
+}  // namespace
+
+void export_inverting(Napi::Env /*env*/, Napi::Object exports) {
+  add_asynchronous<open_inverter>(exports, "openInverter");
+  add_asynchronous<advance<Inverter>>(exports, "advanceInverter");
+  add_asynchronous<result>(exports, "inverterResult");
+  add_asynchronous<close<Inverter>>(exports, "closeInverter");
+  add_asynchronous<open_tuner>(exports, "openTuner");
+  add_asynchronous<advance<PivotalTuner>>(exports, "advanceTuner");
+  add_asynchronous<tuned>(exports, "tunerResult");
+  add_asynchronous<close<PivotalTuner>>(exports, "closeTuner");
+  add_asynchronous<apply>(exports, "applyDifference");
+  add_asynchronous<synthesize_noise>(exports, "synthesizeNoise");
+}
+
+}  // namespace styleclip::binding

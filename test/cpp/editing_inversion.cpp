@@ -1,0 +1,294 @@
+// Inversion: losses fall to where the result says, problems share nothing, noise maps come back normalised, what cannot go on
+// stops with its best, and a tuned generator is the original one and its difference.
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/module.h>
+
+#include <cmath>
+#include <limits>
+
+#include "runtime/philox.h"
+#include "styleclip/inversion.h"
+#include "tiny_world.h"
+
+using styleclip::ErrorCode;
+using styleclip::FeatureNetwork;
+using styleclip::InversionEnd;
+using styleclip::InversionOptions;
+
+namespace {
+
+at::Tensor pictures(std::int64_t count, std::int64_t first = 50) {
+  auto& generator = tiny::generator();
+  const at::Tensor w = generator.truncate(generator.mapping(generator.sample_z(count, 2, first)), 1, -1);
+  return generator.synthesis(generator.styles(w));
+}
+
+InversionOptions plain() {
+  InversionOptions options;
+  options.steps = 40;
+  options.learning_rate = 0.05;
+  options.lambda_feature = 0;
+  return options;
+}
+
+InversionOptions projector() {
+  InversionOptions options = plain();
+  options.w_plus = false;
+  options.latent_noise = 0.05;
+  options.noise_maps = true;
+  options.lambda_pixel = 0;
+  options.lambda_pooled = 1;
+  options.lambda_feature = 1;
+  options.lambda_noise = 10;
+  return options;
+}
+
+styleclip::Inverter::Result run_all(const FeatureNetwork& network, const at::Tensor& images,
+                                    const InversionOptions& options, const at::Tensor& start = {}) {
+  styleclip::Inverter inverter(tiny::generator(), network, images, start, options, {});
+  while (inverter.advance(7, {})) {
+  }
+  return inverter.result(true);
+}
+
+double curve(const styleclip::Inverter::Result& result, std::int64_t row, std::int64_t part, std::int64_t step) {
+  return result.curves[row][part][step].item<double>();
+}
+
+at::Tensor render(const at::Tensor& latents, const std::vector<at::Tensor>& noise) {
+  auto& generator = tiny::generator();
+  const at::Tensor w_plus = latents.dim() == 3 ? latents : generator.truncate(latents, 1, -1);
+  const at::Tensor s = generator.styles(w_plus);
+  return noise.empty() ? generator.synthesis(s) : generator.synthesis(s, noise);
+}
+
+// A module of its own in a file, with a method forward.
+tiny::TemporaryFile module_file(const std::string& code) {
+  torch::jit::Module module("compares");
+  module.define(code);
+  std::ostringstream out;
+  module.save(out);
+  return tiny::TemporaryFile(out.str());
+}
+
+std::shared_ptr<styleclip::Perceptual> perceptual(const std::string& code, bool trust = true) {
+  const auto file = module_file(code);
+  styleclip::LoadOptions options;
+  options.device = "cpu";
+  options.trust = trust;
+  return styleclip::Perceptual::load(file.path(), options);
+}
+
+}  // namespace
+
+TEST_CASE("w_plus and pixels: the loss falls to what the latents give") {
+  const at::Tensor images = pictures(3);
+  const auto result = run_all({}, images, plain());
+  CHECK(result.latents.sizes() == at::IntArrayRef({3, 6, 8}));
+  CHECK(result.noise.empty());
+  const at::Tensor errors = (render(result.latents, {}) - images).square().mean({1, 2, 3});
+  for (std::int64_t i = 0; i < 3; ++i) {
+    const auto best = result.best_step[i].item<std::int64_t>();
+    CHECK(result.end[i].item<std::int64_t>() == static_cast<std::int64_t>(InversionEnd::Steps));
+    CHECK(curve(result, i, 0, best) == doctest::Approx(errors[i].item<double>()).epsilon(1e-4));
+    CHECK(curve(result, i, 0, best) < 0.5 * curve(result, i, 0, 0));
+    CHECK(curve(result, i, 0, best) == result.curves[i][0].min().item<double>());
+    CHECK(curve(result, i, 5, 0) == 0);  // nothing has moved from the start
+    CHECK(curve(result, i, 5, 40) > 0);
+  }
+}
+
+TEST_CASE("problems share nothing but the passes") {
+  const at::Tensor images = pictures(3);
+  InversionOptions options = projector();
+  options.steps = 12;
+  FeatureNetwork network;
+  network.clip = &tiny::clip();
+  const auto together = run_all(network, images, options);
+  options.batch = 2;
+  const auto halves = run_all(network, images, options);
+  CHECK(at::allclose(together.latents, halves.latents, 1e-3, 1e-4));
+  options.batch = 0;
+  const auto alone = run_all(network, images.narrow(0, 0, 1), options);  // noise goes by the picture's number
+  CHECK(at::allclose(together.latents.narrow(0, 0, 1), alone.latents, 1e-3, 1e-4));
+  CHECK_FALSE(at::allclose(together.latents[1], alone.latents[0], 1e-3, 1e-4));
+}
+
+TEST_CASE("the projector: noise maps are regularised, normalised and returned") {
+  const at::Tensor images = pictures(2);
+  FeatureNetwork network;
+  network.clip = &tiny::clip();
+  const auto result = run_all(network, images, projector());
+  CHECK(result.latents.sizes() == at::IntArrayRef({2, 8}));
+  REQUIRE(result.noise.size() == tiny::generator().noise_sizes().size());
+  for (const at::Tensor& map : result.noise) {
+    CHECK(map.mean({1, 2, 3}).abs().max().item<double>() < 1e-5);
+    CHECK(map.square().mean({1, 2, 3}).sub(1).abs().max().item<double>() < 1e-4);
+  }
+  const at::Tensor drawn = render(result.latents, result.noise);
+  for (std::int64_t i = 0; i < 2; ++i) {
+    const auto best = result.best_step[i].item<std::int64_t>();
+    CHECK(best >= 30);  // nothing shaken counts as the best
+    CHECK(curve(result, i, 0, best) < curve(result, i, 0, 0));
+    CHECK(curve(result, i, 1, best) ==
+          doctest::Approx((drawn[i] - images[i]).square().mean().item<double>()).epsilon(1e-4));
+  }
+  // The regulariser at step 0, written out: maps of 4, 8, 8 pixels have one scale, those of 16 two.
+  const std::vector<std::int64_t> sizes = tiny::generator().noise_sizes();
+  double expected = 0;
+  for (std::size_t k = 0; k < sizes.size(); ++k) {
+    at::Tensor map = at::empty({sizes[k], sizes[k]});
+    styleclip::philox_normal(map.mutable_data_ptr<float>(), map.numel(), 0,
+                             static_cast<std::uint32_t>(styleclip::PhiloxStream::Noise) + static_cast<std::uint32_t>(k),
+                             1);
+    while (true) {
+      const std::int64_t r = map.size(0);
+      double rows = 0, columns = 0;
+      for (std::int64_t y = 0; y < r; ++y) {
+        for (std::int64_t x = 0; x < r; ++x) {
+          const auto here = map[y][x].item<double>();
+          rows += here * map[(y + r - 1) % r][x].item<double>();
+          columns += here * map[y][(x + r - 1) % r].item<double>();
+        }
+      }
+      expected += std::pow(rows / static_cast<double>(r * r), 2) + std::pow(columns / static_cast<double>(r * r), 2);
+      if (r <= 8) break;
+      map = map.view({r / 2, 2, r / 2, 2}).mean({1, 3});
+    }
+  }
+  CHECK(curve(result, 1, 4, 0) == doctest::Approx(expected).epsilon(1e-4));
+}
+
+TEST_CASE("a start, and a weight that keeps near it") {
+  const at::Tensor images = pictures(2);
+  const at::Tensor start =
+      tiny::generator().truncate(tiny::generator().mapping(tiny::generator().sample_z(2, 9)), 1, -1);
+  InversionOptions options = plain();
+  options.rate_in_sigmas = true;
+  const auto free = run_all({}, images, options, start);
+  options.lambda_start = 50;
+  const auto held = run_all({}, images, options, start);
+  CHECK((held.latents - start).square().mean().item<double>() <
+        0.5 * (free.latents - start).square().mean().item<double>());
+}
+
+TEST_CASE("what is no number, or explodes, stops alone with its best") {
+  const at::Tensor images = pictures(2);
+  InversionOptions options = plain();
+  options.ramp = false;
+  options.learning_rate = 1e25;
+  const auto result = run_all({}, images, options);
+  for (std::int64_t i = 0; i < 2; ++i) {
+    const auto end = result.end[i].item<std::int64_t>();
+    CHECK(end >= static_cast<std::int64_t>(InversionEnd::NotFinite));
+    CHECK(result.best_step[i].item<std::int64_t>() == 0);
+  }
+  CHECK(result.latents.isfinite().all().item<bool>());
+  styleclip::CancelFlag flag;
+  flag.set();
+  styleclip::RunContext context;
+  context.cancel = &flag;
+  styleclip::Inverter inverter(tiny::generator(), {}, images, {}, plain(), {});
+  CHECK_THROWS_AS(inverter.advance(3, context), styleclip::Aborted);
+  CHECK(inverter.step() == 0);
+}
+
+TEST_CASE("modules that compare: features, distances of two, and what is refused") {
+  const auto features = perceptual("def forward(self, x):\n    return torch.flatten(x, 1) * 2\n");
+  const at::Tensor a = pictures(2), b = pictures(2, 70);
+  CHECK_FALSE(features->takes_two());
+  const at::Tensor expected = (a - b).square().sum({1, 2, 3});
+  CHECK(at::allclose(features->distance(a, features->features(b)), expected * 4, 1e-4));
+  const auto bytes = perceptual(
+      "def forward(self, img, resize_images: bool = True, return_lpips: bool = False):\n"
+      "    return torch.flatten(img, 1) if return_lpips and not resize_images else img\n");
+  CHECK(at::allclose(bytes->features(a), ((a + 1) * 127.5).flatten(1), 1e-4, 1e-3));
+  const auto two = perceptual("def forward(self, a, b):\n    return ((a - b) ** 2).sum([1, 2, 3], True)\n");
+  CHECK(two->takes_two());
+  CHECK(at::allclose(two->distance(a, two->features(b)), expected, 1e-4));
+  CHECK(two->features(at::zeros({1, 3, 300, 280})).sizes() == at::IntArrayRef({1, 3, 256, 256}));
+
+  FeatureNetwork network;
+  network.perceptual = two.get();
+  InversionOptions options = plain();
+  options.lambda_pixel = 0;
+  options.lambda_feature = 1;
+  const auto result = run_all(network, a, options);
+  const auto best = result.best_step[0].item<std::int64_t>();
+  CHECK(curve(result, 0, 3, best) == doctest::Approx(curve(result, 0, 1, best) * 3 * 16 * 16).epsilon(1e-4));
+  CHECK(curve(result, 0, 3, best) < 0.5 * curve(result, 0, 3, 0));
+
+  CHECK(tiny::error_of([] { perceptual("def forward(self, x):\n    return x\n", false); }).code() == ErrorCode::Trust);
+  CHECK(tiny::error_of([] { perceptual("def forward(self, x: int):\n    return x\n"); }).code() ==
+        ErrorCode::ModelMismatch);
+  const auto wrong = perceptual("def forward(self, a, b):\n    return a - b\n");
+  CHECK(tiny::error_of([&] { wrong->distance(a, a); }).code() == ErrorCode::ModelMismatch);
+}
+
+TEST_CASE("pivotal tuning: the picture comes nearer, the difference makes a fresh generator the tuned one") {
+  const at::Tensor images = pictures(2);
+  const auto copy = tiny::load_generator(tiny::generator_weights());
+  const at::Tensor pivots = copy->truncate(copy->mapping(copy->sample_z(2, 4)), 1, -1);
+  styleclip::TuningOptions options;
+  options.steps = 60;
+  options.learning_rate = 3e-3;
+  options.lambda_feature = 0;
+  styleclip::PivotalTuner tuner(*copy, {}, images, pivots, {}, options);
+  while (tuner.advance(11, {})) {
+  }
+  CHECK(tuner.step() == 60);
+  const at::Tensor curve = tuner.curve();
+  CHECK(curve.sizes() == at::IntArrayRef({60, 3}));
+  const auto error = [&](styleclip::Generator& generator) {
+    return (generator.synthesis(generator.styles(pivots)) - images).square().mean().item<double>();
+  };
+  CHECK(curve[0][1].item<double>() == doctest::Approx(error(tiny::generator())).epsilon(1e-4));
+  CHECK(error(*copy) < 0.5 * error(tiny::generator()));
+  const auto difference = tuner.difference();
+  CHECK(difference.contains("convs.0.conv.weight"));
+  CHECK_FALSE(difference.contains("style.1.weight"));
+  CHECK_FALSE(difference.contains("noises.noise_0"));
+  for (const auto& [name, tensor] : copy->tensors()) CHECK_FALSE(tensor.requires_grad());
+
+  const auto fresh = tiny::load_generator(tiny::generator_weights());
+  styleclip::apply_difference(*fresh, difference);
+  CHECK(error(*fresh) == doctest::Approx(error(*copy)).epsilon(1e-3));
+  CHECK(tiny::error_of([&] { styleclip::apply_difference(*fresh, {{"nothing", at::zeros({1})}}); }).code() ==
+        ErrorCode::ModelMismatch);
+  auto broken = difference;
+  broken.begin()->second = at::full_like(broken.begin()->second, std::numeric_limits<float>::quiet_NaN());
+  CHECK(tiny::error_of([&] { styleclip::apply_difference(*fresh, broken); }).code() == ErrorCode::NotFinite);
+  CHECK(error(*fresh) == doctest::Approx(error(*copy)).epsilon(1e-3));
+
+  options.learning_rate = 1e30;
+  const auto other = tiny::load_generator(tiny::generator_weights());
+  styleclip::PivotalTuner wild(*other, {}, images, pivots, {}, options);
+  CHECK(tiny::error_of([&] { wild.advance(10, {}); }).code() == ErrorCode::NotFinite);
+  CHECK(error(*other) <= error(tiny::generator()) * (1 + 1e-5));
+}
+
+TEST_CASE("what an inversion refuses") {
+  const at::Tensor images = pictures(1);
+  const auto code = [](const at::Tensor& given, const InversionOptions& options, const at::Tensor& start = {}) {
+    return tiny::error_of([&] { styleclip::Inverter(tiny::generator(), {}, given, start, options, {}); }).code();
+  };
+  CHECK(code(images.narrow(2, 0, 8), plain()) == ErrorCode::Shape);
+  CHECK(code(at::full_like(images, std::nan("")), plain()) == ErrorCode::NotFinite);
+  CHECK(code(images, plain(), at::zeros({6, 8})) == ErrorCode::Shape);
+  auto options = plain();
+  options.lambda_feature = 1;
+  CHECK(code(images, options) == ErrorCode::Argument);
+  options = plain();
+  options.lambda_pixel = -1;
+  CHECK(code(images, options) == ErrorCode::Range);
+  options = plain();
+  options.learning_rate = 0;
+  CHECK(code(images, options) == ErrorCode::Range);
+  std::vector<at::Tensor> maps;
+  for (const std::int64_t r : tiny::generator().noise_sizes()) maps.push_back(at::zeros({1, 1, r, r}));
+  auto& generator = tiny::generator();
+  const at::Tensor s = generator.styles(generator.truncate(generator.mapping(generator.sample_z(2, 0)), 1, -1));
+  CHECK(at::allclose(generator.synthesis(s, maps), generator.synthesis(s, styleclip::NoiseMode::None)));
+  maps.pop_back();
+  CHECK(tiny::error_of([&] { generator.synthesis(s, maps); }).code() == ErrorCode::Shape);
+}
