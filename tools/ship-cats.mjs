@@ -12,7 +12,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Generator, Latents, makeArchive, Module } from 'styleclip';
+import { Encoder, Generator, Latents, makeArchive, Module } from 'styleclip';
 import { readNpz } from '../dist/files/npz.js';
 import { readSafetensors } from '../dist/files/safetensors.js';
 
@@ -170,6 +170,17 @@ if (existsSync(join(folder, 'judge.pt'))) {
   await copyFile(join(folder, 'judge.pt'), judge);
   console.log('judge/factors.pt: copied');
   await checkMethods(judge, 'judge', [['factors', 'images', 'factors']]);
+}
+// The encoder is trained on the shipped generator by the package itself (`styleclip encoder train`, MODEL_CARD.md).
+if (existsSync(join(folder, 'encoder.pt'))) await copyFile(join(folder, 'encoder.pt'), join(models, 'cats/encoder.pt'));
+if (existsSync(join(models, 'cats/encoder.pt'))) {
+  const encoder = await Encoder.load(join(models, 'cats/encoder.pt'), { device: 'cpu' });
+  const generator = await Generator.load(join(models, 'cats/generator.pt'), { device: 'cpu' });
+  if (encoder.info.description['generator_sha256'] !== generator.info.sha256) {
+    throw new Error('cats/encoder.pt was trained for another generator: train it again');
+  }
+  await encoder.close();
+  await generator.close();
 }
 for (const name of ['MODEL_CARD.md', 'quality.json', 'factors.json']) {
   if (existsSync(join(folder, name))) await copyFile(join(folder, name), join(models, 'cats', name));

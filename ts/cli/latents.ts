@@ -46,9 +46,9 @@ async function invert(session: Session, given: string, file: string, system: Edi
   if (system.encoder === undefined) {
     throw new StyleClipError('MODEL_KIND', `${given} is a picture, and there is no encoder to turn it into latents`, {
       remedy:
-        'No encoder is shipped yet: name one with --encoder, or edit latents (.safetensors, .npy), ' +
+        'Name one with --encoder (`styleclip encoder train` makes one), or edit latents (.safetensors, .npy), ' +
         'or leave the file out to edit generated pictures.',
     });
   }
-  return system.encoder.encode(await Images.read(file), session.run);
+  return system.encoder.encode(await Images.read(file, { size: system.generator.info.imageSize }), session.run);
 }
