@@ -1,0 +1,63 @@
+/*
+ * Inverting pictures from the public functions, on tiny random models.
+ */
+import { join } from 'node:path';
+import test from 'ava';
+import { Generator, NoiseMaps, saveDifference, StyleClipError, type InvertOptions } from '../dist/index.js';
+import { testFolder, TINY, tinyStyleClip } from './helpers/public-models.js';
+
+const folder = await testFolder();
+const tiny = await tinyStyleClip(folder.path);
+const w = await tiny.generator.sample({ count: 2, seed: 1, truncationPsi: 1 });
+const images = await tiny.generator.synthesize(w);
+test.after.always(async () => {
+  await tiny.close();
+  await folder.remove();
+});
+
+const error = (name: string): { instanceOf: typeof StyleClipError; code: string } => ({
+  instanceOf: StyleClipError,
+  code: `ERR_STYLECLIP_${name}`,
+});
+
+test('the projector: latents and noise maps give the picture that is reported', async (t) => {
+  const done = await tiny.invert(images, { steps: 12, snapshots: 6 });
+  t.deepEqual(done.latents.shape, [2, TINY.wDim]);
+  t.deepEqual(
+    done.snapshots.map((s) => s.step),
+    [0, 6, 12],
+  );
+  const file = join(folder.path, 'noise.safetensors');
+  await done.noise!.save(file);
+  const again = await tiny.generator.synthesize(done.latents, { as: 'float32', noiseMaps: await NoiseMaps.load(file) });
+  t.deepEqual(again.data, done.images.data);
+  for (const { mse, stopped, loss } of done.pictures) {
+    t.is(stopped, 'steps');
+    t.true(loss!.pixel.some((value) => Math.abs(value - mse) < 1e-4));
+  }
+});
+
+test('pivotal tuning: the difference loads with the generator', async (t) => {
+  const done = await tiny.invert(images, { method: 'pti', steps: 4, tuneSteps: 10, tuneRate: 3e-3, feature: 'none' });
+  t.is(done.tuning!.total.length, 10);
+  t.true(done.tuning!.pixel.at(-1)! < done.tuning!.pixel[0]!);
+  const difference = join(folder.path, 'difference.safetensors');
+  await saveDifference(difference, done.difference!);
+  await using tuned = await Generator.load(tiny.generator.info.file, { device: 'cpu', difference });
+  const again = await tuned.synthesize(done.latents, { as: 'float32', noiseMaps: done.noise! });
+  let far = 0;
+  again.data.forEach((v, i) => (far = Math.max(far, Math.abs(v - done.images.data[i]!))));
+  t.true(far < 1e-3, `${far}`);
+});
+
+test('what it refuses', async (t) => {
+  const refused = async (options: InvertOptions, name: string): Promise<unknown> =>
+    t.throwsAsync(tiny.invert(images, options), error(name));
+  await refused({ method: 'encoder' }, 'ARGUMENT');
+  await refused({ method: 'image2stylegan', space: 'w' }, 'ARGUMENT');
+  await refused({ refineSteps: 3 }, 'ARGUMENT');
+  await refused({ feature: 'identity' }, 'ARGUMENT');
+  await refused({ steps: 0 }, 'RANGE');
+  await refused({ lambdaPixel: -1 }, 'RANGE');
+  await refused({ start: w, steps: 1 }, 'SHAPE');
+});
