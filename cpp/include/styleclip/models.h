@@ -47,6 +47,7 @@ struct MakeRequest {
   std::string source_sha256;     // of the file the weights came from
   std::string source_format;     // "rosinality", ...; "" when the weights came under the field's names
   std::string generator_sha256;  // of the archive that an encoder was trained for; "" where unknown
+  std::string training_json;     // how the weights were made, an object; "" when that is not known
   /// Told of memory of `weights` that has been read and is not needed until it is written, or not any more: whoever mapped
   /// a file may give its pages back.
   std::function<void(const void* data, std::size_t bytes)> release;

@@ -66,6 +66,13 @@ std::string describe(const Blueprint& blueprint, const MakeRequest& request, con
     json["source"] = {{"sha256", request.source_sha256}};
     if (!request.source_format.empty()) json["source"]["format"] = request.source_format;
   }
+  if (!request.training_json.empty()) {
+    nlohmann::ordered_json training = nlohmann::ordered_json::parse(request.training_json, nullptr, false);
+    if (!training.is_object()) {
+      throw Error(ErrorCode::Argument, "The training is no JSON object.", "Give the text of one, or leave it out.");
+    }
+    json["training"] = std::move(training);
+  }
   if (average_computed) json["source"]["latent_average"] = "mean of " + std::to_string(kAverageSamples) + " samples";
   if (!request.generator_sha256.empty()) json["generator_sha256"] = request.generator_sha256;
   json["licence"] = request.licence;

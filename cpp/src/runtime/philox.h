@@ -24,7 +24,8 @@ enum class PhiloxStream : std::uint32_t {
   Weights = 0x20000,
   Probes = 0x30000,
   Restarts = 0x40000,
-  Augmentation = 0x50000
+  Augmentation = 0x50000,
+  Shuffle = 0x60000
 };
 
 /// count standard normals of one sample: out[i] is element i.
