@@ -31,6 +31,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   export_optimizing(env, exports);
   export_encoder_training(env, exports);
   export_inverting(env, exports);
+  export_mapper_training(env, exports);
   export_test_hooks(env, exports);
   drain_at_exit(env, exports.Get("drain"));
 }

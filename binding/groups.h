@@ -21,6 +21,9 @@ void export_optimizing(Napi::Env env, Napi::Object exports);
 void export_encoder_training(Napi::Env env, Napi::Object exports);
 /// openInverter, advanceInverter, inverterResult, closeInverter; the same of the tuner; applyDifference, synthesizeNoise
 void export_inverting(Napi::Env env, Napi::Object exports);
+/// openMapperTraining, advanceMapperTraining, mapperTrainingState, restoreMapperTraining, writeTrainedMapper,
+/// closeMapperTraining
+void export_mapper_training(Napi::Env env, Napi::Object exports);
 void export_process(Napi::Env env, Napi::Object exports);  // versions, configure, devices, createCancel, drain, pending
 /// testJob, only with STYLECLIP_TEST_HOOKS=1 in the environment.
 void export_test_hooks(Napi::Env env, Napi::Object exports);

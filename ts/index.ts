@@ -52,6 +52,8 @@ export type { OptimizeOptions } from './optimize-settings.js';
 export type { LossCurves, OptimizedProblem, OptimizeResult } from './optimize.js';
 export { Mapper } from './mapper.js';
 export type { MapOptions, MapperInfo } from './mapper.js';
+export type { MapperLevel, TrainMapperOptions } from './mapper-settings.js';
+export type { MapperLogLine } from './mapper-state.js';
 export { PRESETS } from './presets.js';
 export type { Preset, PresetName } from './presets.js';
 export { Relevance } from './relevance.js';

@@ -296,6 +296,52 @@ export interface NativeTunerOptions {
 /** weights.*, first.*, second.*, best.*, and numbers [step, best step, best]. */
 export type NativeEncoderState = Record<string, NativeTensor<Float32Array | Float64Array | BigInt64Array>>;
 
+export interface NativeMapperOptions {
+  lambdaClip: number;
+  lambdaL2: number;
+  lambdaId: number;
+  clipInput: 'normalised' | 'raw';
+  noise: NativeNoise;
+  optimizer: 'ranger' | 'adam';
+  learningRate: number;
+  steps: number;
+  batch: number;
+  seed: bigint;
+  truncationPsi: number;
+  validateEvery: number;
+}
+
+export interface NativeMapperLogEntry {
+  /** Of a validation: the updates before it. */
+  step: number;
+  validation: boolean;
+  best: boolean;
+  total: number;
+  clip: number;
+  l2: number;
+  id: number;
+}
+
+/** Where a training is; its log tells of what happened since it was last read. */
+export interface NativeMapperSituation {
+  running: boolean;
+  end: 'running' | 'steps' | 'not-finite' | 'exploded';
+  step: number;
+  bestStep: number;
+  best: number;
+  log: NativeMapperLogEntry[];
+}
+
+export interface NativeMapperState {
+  tensors: Record<string, NativeTensor<Float32Array>>;
+  step: number;
+  /** -1: no validation yet. */
+  bestStep: number;
+  validated: number;
+  best: number;
+  first: number;
+}
+
 /** A checkpoint file, as every function that reads one tells of it. */
 export interface NativeSource {
   /** 'torch zip', 'pickle', … */
@@ -594,6 +640,26 @@ export interface NativeAddon {
     noise: NativeTensor<Float32Array>[],
     run: NativeRun,
   ): Promise<NativeTensor<Float32Array>>;
+  /** Trains the mapper's own weights. texts [texts, dim], latents and validation [n, …]; gives a handle. */
+  openMapperTraining(
+    generator: NativeModel,
+    clip: NativeModel,
+    identity: NativeModel | undefined,
+    mapper: NativeModel,
+    texts: NativeTensor<Float32Array>,
+    latents: NativeTensor<Float32Array> | undefined,
+    validation: NativeTensor<Float32Array>,
+    options: NativeMapperOptions,
+    run: NativeRun,
+  ): Promise<unknown>;
+  /** Up to `steps` updates. A loss that is no number ends the run, not the call. */
+  advanceMapperTraining(handle: unknown, steps: number, run: NativeRun): Promise<NativeMapperSituation>;
+  mapperTrainingState(handle: unknown): Promise<NativeMapperState & { situation: NativeMapperSituation }>;
+  restoreMapperTraining(handle: unknown, state: NativeMapperState): Promise<void>;
+  /** The archive of the best weights; `training` is JSON. */
+  writeTrainedMapper(handle: unknown, options: { file: string; licence: string; training: string }): Promise<void>;
+  /** Frees what the run holds. Idempotent. */
+  closeMapperTraining(handle: unknown): Promise<void>;
 
   /** Synchronous, no libtorch: a matrix-vector product and a sort. Throws like the others reject. */
   globalDirection(

@@ -16,6 +16,9 @@ import type { ImagesLike, ImageSource } from './images.js';
 import { invertPictures, type InvertResult } from './inversion.js';
 import type { InvertOptions } from './inversion-settings.js';
 import type { LatentsLike } from './latents.js';
+import type { Mapper } from './mapper.js';
+import type { TrainMapperOptions } from './mapper-settings.js';
+import { trainMapper } from './mapper-training.js';
 import { handleOf } from './model.js';
 import { checkMatch } from './model-match.js';
 import type { NativeRelevance, NativeSweepOptions } from './native.js';
@@ -338,6 +341,19 @@ export class StyleClip implements Closeable {
    */
   async trainEncoder(options: EncoderTrainingOptions): Promise<EncoderTrainingResult> {
     return trainEncoder(this, options);
+  }
+
+  /**
+   * Trains a latent mapper (StyleCLIP section 5) for one text: w + 0.1 M(w), over given latents or over newly drawn ones.
+   * The result is the best by validation, loaded from `mapper.pt` of the directory. The same call goes on with a run that
+   * was stopped, however it was, and ends at the same weights.
+   *
+   * @throws StyleClipError `ARGUMENT`, `RANGE`, `SHAPE`, `MODEL_MISMATCH` for what is given; `RESUME_MISMATCH` for a
+   *   directory of another run; `NOT_FINITE` naming the step at which the loss was no number or exploded, with the best
+   *   before it in `mapper.pt`; `DISK`
+   */
+  async trainMapper(options: TrainMapperOptions): Promise<Mapper> {
+    return trainMapper(this, options);
   }
 
   /**

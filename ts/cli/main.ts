@@ -14,6 +14,7 @@ import { importCommand } from './commands/import.js';
 import { infoCommand } from './commands/info.js';
 import { invertCommand } from './commands/invert.js';
 import { makeCommand } from './commands/make.js';
+import { mapperCommand } from './commands/mapper.js';
 import { optimizeCommand } from './commands/optimize.js';
 import { runCommand } from './commands/run.js';
 import { setupCommand } from './commands/setup.js';
@@ -61,6 +62,7 @@ const COMMANDS = [
   optimizeCommand,
   invertCommand,
   encoderCommand,
+  mapperCommand,
 ];
 
 /** Parses and runs; resolves to the exit code, whatever happens. */
