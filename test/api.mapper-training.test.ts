@@ -37,7 +37,7 @@ test.after.always(async () => {
 });
 
 test('a run leaves its best mapper, a log and a state; losses fall; progress carries them', async (t) => {
-  const o = options({ steps: 40 });
+  const o = options({ steps: 40, optimizer: 'adam' });
   const details: Record<string, number>[] = [];
   await using mapper = await tiny.trainMapper({ ...o, onProgress: ({ detail }) => void details.push({ ...detail }) });
   t.deepEqual(mapper.info.levels, ['all'], 'six rows have no levels');

@@ -58,6 +58,7 @@ void check_latents(const at::Tensor& latents, const Mapper& mapper, const char* 
 
 MapperLoss mean_loss(const std::vector<ObjectiveValue>& values) {
   std::vector<at::Tensor> rows;
+  rows.reserve(values.size());
   for (const ObjectiveValue& value : values) {
     rows.push_back(at::stack({value.total.detach(), value.clip, value.l2, value.id}, 1).to(at::kCPU, at::kDouble));
   }
@@ -69,8 +70,8 @@ MapperLoss mean_loss(const std::vector<ObjectiveValue>& values) {
 }  // namespace
 
 struct MapperTrainer::Impl {
-  Impl(Generator& model, std::shared_ptr<Mapper> trained, MapperTrainingOptions wanted)
-      : options(std::move(wanted)), generator(model), mapper(std::move(trained)), device(model.device()) {}
+  Impl(Generator& model, std::shared_ptr<Mapper> trained, const MapperTrainingOptions& wanted)
+      : options(wanted), generator(model), mapper(std::move(trained)), device(model.device()) {}
 
   bool in_s() const { return mapper->rows() == 0; }
 
