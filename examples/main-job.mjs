@@ -4,12 +4,15 @@
  *   1. load the embedded cats: a StyleGAN2 generator, and a CLIP that reads words and pictures
  *   2. sweep: see how every style channel moves CLIP's embedding (measured here and now, nothing of it is shipped)
  *   3. for each prompt: a direction in CLIP's space, from it one in StyleSpace, and edits of some cats at some strengths
- *   4. write contact sheets and index.html
+ *   4. one picture that the generator never saw: the encoder finds its latents, and all three methods edit it
+ *   5. write contact sheets and index.html
  *
  *     node examples/main-job.mjs [FOLDER]      FOLDER: out/ of the repository; a second run replaces its own files only
  */
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { Latents, StyleClip, StyleClipError } from 'styleclip';
+import { onePicture } from './lib/one-picture.mjs';
 import { OwnFiles } from './lib/own-files.mjs';
 import { overview, page } from './lib/page.mjs';
 import { Stopwatch } from './lib/stopwatch.mjs';
@@ -23,10 +26,14 @@ const PROMPTS = [
 const ALPHAS = [-4, -2, 0, 2, 4]; // strengths: 0 is the cat as it was, a negative one gives the opposite edit
 const CATS = { seed: 0, numbers: [22, 114, 219, 200, 30, 89], truncationPsi: 0.9 }; // some that wear nothing yet
 const SWEEP = { images: 8, sigmas: 5, seed: 1 };
+// The one picture: a drawing of 256 pixels, the first prompt, and how long each method takes.
+const PICTURE = { alpha: 4, refineSteps: 50, steps: 60, mapperSteps: 100 };
+const PICTURE_FILE = fileURLToPath(new URL('my-cat.png', import.meta.url));
+const FACTORS = new URL('../models/cats/factors.json', import.meta.url);
 
 const folder = process.argv[2] ?? fileURLToPath(new URL('../out/', import.meta.url));
 const sheetOf = (/** @type {string} */ target) => `${target.replaceAll(' ', '-')}.png`;
-const names = ['index.html', 'edited-cats.png', ...PROMPTS.map(({ target }) => sheetOf(target))];
+const names = ['index.html', 'edited-cats.png', 'my-cat.png', ...PROMPTS.map(({ target }) => sheetOf(target))];
 const files = await OwnFiles.open(folder, names);
 const time = new Stopwatch();
 
@@ -56,10 +63,23 @@ try {
     edits.push({ target, direction, pictures, sheet });
   }
 
+  const { factors } = JSON.parse(await readFile(FACTORS, 'utf8'));
+  const [prompt] = PROMPTS;
+  const given = { cats, relevance, picture: PICTURE_FILE, factors, settings: PICTURE, time, run };
+  const story = prompt && (await onePicture({ ...given, prompt }));
+  if (story) files.add('my-cat.png', story.sheet);
+
   files.add('edited-cats.png', await overview(edits));
   files.add(
     'index.html',
-    page({ cats, relevance, edits, time, settings: { alpha: ALPHAS, cats: CATS, sweep: SWEEP } }),
+    page({
+      cats,
+      relevance,
+      edits,
+      story,
+      time,
+      settings: { alpha: ALPHAS, cats: CATS, sweep: SWEEP, picture: PICTURE },
+    }),
   );
   await files.commit();
   await cats.close();

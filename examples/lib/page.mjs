@@ -44,6 +44,19 @@ function settingRows(settings) {
   });
 }
 
+/** @param {import('./one-picture.mjs').Story} story */
+function storySection({ table }) {
+  return {
+    heading: 'A picture of your own',
+    text: [
+      'A drawing that the generator never saw. The encoder finds latents that give it, some steps of refinement bring them ' +
+        'nearer, and all three methods of StyleCLIP edit these latents by the same prompt.',
+    ],
+    pictures: [{ src: 'my-cat.png', alt: 'the drawing, its inversion, and three edits of it, side by side' }],
+    tables: [{ caption: 'Each edit beside the refined inversion', ...table }],
+  };
+}
+
 /**
  * The page.
  *
@@ -51,10 +64,11 @@ function settingRows(settings) {
  * @param {import('styleclip').StyleClip} job.cats
  * @param {import('styleclip').Relevance} job.relevance
  * @param {readonly Edit[]} job.edits
+ * @param {import('./one-picture.mjs').Story | undefined} job.story
  * @param {import('./stopwatch.mjs').Stopwatch} job.time
  * @param {Record<string, unknown>} job.settings
  */
-export function page({ cats, relevance, edits, time, settings }) {
+export function page({ cats, relevance, edits, story, time, settings }) {
   const { rendered, seconds } = relevance.meta;
   const { styleclip, torch } = versions();
   const sections = edits.map(({ target, sheet, direction }) => ({
@@ -82,6 +96,7 @@ export function page({ cats, relevance, edits, time, settings }) {
         pictures: [{ src: 'edited-cats.png', alt: 'the cats as they were, and each edit at its full strength' }],
       },
       ...sections,
+      ...(story === undefined ? [] : [storySection(story)]),
       {
         heading: 'Timings and settings',
         text: [
