@@ -53,7 +53,13 @@ export async function onePicture({ cats, relevance, picture, prompt, factors, se
   const byMapper = async () => {
     const directory = await mkdtemp(join(tmpdir(), 'styleclip-mapper-'));
     try {
-      const mapper = await cats.trainMapper({ target, neutral, steps: mapperSteps, directory, ...run });
+      const short = /** @type {const} */ ({
+        steps: mapperSteps,
+        batch: 4,
+        optimizer: 'adam',
+        validateEvery: mapperSteps,
+      });
+      const mapper = await cats.trainMapper({ target, neutral, ...short, directory, ...run });
       const mapped = await mapper.apply(latents, run);
       await mapper.close();
       return await generator.synthesize(mapped, run);
@@ -92,7 +98,7 @@ export async function onePicture({ cats, relevance, picture, prompt, factors, se
   const pictures = [refined.targets, encoded.images, refined.images, ...edits.map(({ images }) => images)];
   const sheet = await Images.concat(pictures.map((images) => images.toUint8())).contactSheet(undefined, {
     ...{ columns: pictures.length, title: `“${neutral}” → “${target}”` },
-    columnLabels: ['drawn', 'encoder', `+ ${refineSteps} steps`, ...edits.map(({ name }) => name.split(',')[0] ?? '')],
+    columnLabels: ['drawn', 'encoder', `+ ${refineSteps} steps`, 'direction', 'optimised', 'mapper'],
   });
   const columns = ['', 'CLIP gain', 'identity', `what the judge reads, of 0 to 1: the ${SHOWN} largest changes`];
   return {
