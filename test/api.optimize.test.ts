@@ -117,7 +117,7 @@ test('identity: its share is reported, and keeps the latent nearer', async (t) =
 
 test('the reference preset: sum of squares, raw pictures, an idle first step, the last latent', async (t) => {
   // Its resampling is for pictures of a multiple of 32 pixels; these have 16.
-  await t.throwsAsync(tiny.optimize(w, { ...RUN, preset: 'reference' }), error('ARGUMENT'));
+  await t.throwsAsync(tiny.optimize(w, { ...RUN, preset: 'reference' }), error('RANGE'));
   const result = await tiny.optimize(w, { ...RUN, preset: 'reference', clipInput: 'normalised' });
   const { loss } = result.problems[0]!;
   t.is(loss.total[0], loss.total[1], 'the first step moves nothing');
