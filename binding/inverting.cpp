@@ -1,4 +1,6 @@
 // Inversion and pivotal tuning. Opened, advanced some steps at a time, and read; as latent optimisation.
+#include <ATen/ops/cat.h>
+
 #include <limits>
 #include <map>
 #include <memory>

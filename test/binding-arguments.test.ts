@@ -268,7 +268,39 @@ function* mutations(valid: unknown[], { folder, models }: Context): Generator<[s
 
 /** `writeModel` takes what `findModel` found, once: a test of its own. */
 const APART = ['versions', 'drain', 'writeModel', 'testJob', 'testFailure'];
-const NAMES = Object.keys(addon).filter((name) => !APART.includes(name));
+/** Runs under way, behind handles, and calls of many parts: the public functions' tests give them their options. */
+const RUNS = [
+  ...['Optimizer', 'Inverter', 'Tuner', 'EncoderTraining', 'MapperTraining'].flatMap((run) => [
+    ...[`open${run}`, `advance${run}`, `close${run}`],
+  ]),
+  ...['optimizerState', 'restoreOptimizer', 'optimizerLatents', 'inverterResult', 'tunerResult', 'validateEncoder'],
+  ...['encoderTrainingState', 'restoreEncoderTraining', 'writeTrainedEncoder', 'mapperTrainingState'],
+  ...['restoreMapperTraining', 'writeTrainedMapper', 'applyDifference', 'synthesizeNoise', 'screen'],
+];
+const NAMES = Object.keys(addon).filter((name) => !APART.includes(name) && !RUNS.includes(name));
+
+test('runs under way refuse what is no handle and no model', async (t) => {
+  const { generator } = t.context.models;
+  for (const name of RUNS) {
+    const call = addon[name as keyof NativeAddon] as Loose;
+    t.is(typeof call, 'function', name);
+    // An empty list of differences changes nothing, rightly.
+    const list = name === 'applyDifference' ? [] : [[]];
+    for (const wrong of [...list, undefined, null, 7, 'x', {}, addon.createCancel(), () => 0]) {
+      for (const args of [
+        [],
+        Array.from({ length: 7 }, () => wrong),
+        [generator, ...Array.from({ length: 6 }, () => wrong)],
+      ]) {
+        const { code = 'resolved' } = await Promise.resolve(call(...args)).then(
+          () => ({}) as { code?: string },
+          (e: unknown) => e as { code?: string },
+        );
+        t.regex(code, /^ERR_STYLECLIP_(ARGUMENT|SHAPE|RANGE|MODEL_KIND)$/, `${name}: ${code}`);
+      }
+    }
+  }
+});
 
 test('the table below covers the whole interface', (t) => {
   t.deepEqual(Object.keys(validCalls(t.context)).sort(), [...NAMES].sort());

@@ -117,7 +117,7 @@ struct EncoderTrainer::Impl {
   // w_plus [n, rows, width]: mostly one w in all rows.
   at::Tensor codes(std::int64_t from, std::int64_t count, double mixing) const {
     const std::int64_t rows = network.rows();
-    const at::Tensor one = generator.truncate(latents(from, count, options.truncation_psi), 1, -1);
+    at::Tensor one = generator.truncate(latents(from, count, options.truncation_psi), 1, -1);
     if (mixing == 0) return one;
     const at::Tensor other = generator.truncate(latents(kSecond + from, count, options.truncation_psi), 1, -1);
     at::Tensor crossing = at::empty({count}, at::kLong);

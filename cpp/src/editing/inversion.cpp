@@ -203,6 +203,7 @@ struct Inverter::Impl {
     const at::Tensor index = at::tensor(rows, at::kLong).to(device);
     const c10::AutoGradMode mode(with_gradient);
     std::vector<at::Tensor> leaves;
+    leaves.reserve(state.size());
     for (const at::Tensor& tensor : state) {
       leaves.push_back(tensor.index_select(0, index).detach().requires_grad_(with_gradient));
     }
