@@ -284,9 +284,9 @@ test('runs under way refuse what is no handle and no model', async (t) => {
   for (const name of RUNS) {
     const call = addon[name as keyof NativeAddon] as Loose;
     t.is(typeof call, 'function', name);
-    // An empty list of differences changes nothing, rightly.
-    const list = name === 'applyDifference' ? [] : [[]];
-    for (const wrong of [...list, undefined, null, 7, 'x', {}, addon.createCancel(), () => 0]) {
+    // An object or list without differences changes nothing, rightly.
+    const objects = name === 'applyDifference' ? [] : [{}, [], addon.createCancel(), () => 0];
+    for (const wrong of [undefined, null, 7, 'x', ...objects]) {
       for (const args of [
         [],
         Array.from({ length: 7 }, () => wrong),
