@@ -296,9 +296,11 @@ Napi::Value synthesize_noise(const Napi::CallbackInfo& info) {
             const std::vector<at::Tensor> maps = tensors_of(noise);
             const at::Tensor styles = s->view();
             std::vector<at::Tensor> parts;
+            parts.reserve(static_cast<std::size_t>(styles.size(0)));
             for (std::int64_t i = 0; i < styles.size(0); ++i) {
               run.check();
               std::vector<at::Tensor> own;
+              own.reserve(maps.size());
               for (const at::Tensor& map : maps) own.push_back(map.size(0) == 1 ? map : map.narrow(0, i, 1));
               parts.push_back(to_host(generator.synthesis(styles.narrow(0, i, 1), own)));
             }
