@@ -1,15 +1,18 @@
 /*
- * Inverting pictures from the public functions, on tiny random models.
+ * Training an encoder and inverting pictures from the public functions, on tiny random models.
  */
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
-import { Generator, NoiseMaps, saveDifference, StyleClipError, type InvertOptions } from '../dist/index.js';
+import { Encoder, Generator, NoiseMaps, saveDifference, StyleClipError, type InvertOptions } from '../dist/index.js';
 import { testFolder, TINY, tinyStyleClip } from './helpers/public-models.js';
 
 const folder = await testFolder();
 const tiny = await tinyStyleClip(folder.path);
 const w = await tiny.generator.sample({ count: 2, seed: 1, truncationPsi: 1 });
 const images = await tiny.generator.synthesize(w);
+const NETWORK = { imageSize: 32, channels: [8, 8, 16, 16], reduction: 4, headWidth: 6 };
+const TRAINING = { network: NETWORK, steps: 12, batch: 4, warmUp: 2, validation: 8, validateEvery: 4 } as const;
 test.after.always(async () => {
   await tiny.close();
   await folder.remove();
@@ -18,6 +21,45 @@ test.after.always(async () => {
 const error = (name: string): { instanceOf: typeof StyleClipError; code: string } => ({
   instanceOf: StyleClipError,
   code: `ERR_STYLECLIP_${name}`,
+});
+
+test('an aborted training goes on to the same weights, and its encoder loads', async (t) => {
+  const whole = await tiny.trainEncoder({ ...TRAINING, directory: join(folder.path, 'whole') });
+  t.is(whole.step, 12);
+  t.deepEqual(
+    whole.history.map((h) => h.step),
+    [0, 4, 8, 12],
+  );
+  const directory = join(folder.path, 'part');
+  const controller = new AbortController();
+  const reason = new Error('enough');
+  const stopped = tiny.trainEncoder({
+    ...{ ...TRAINING, directory, signal: controller.signal },
+    onProgress: ({ done }) => {
+      if (done >= 5) controller.abort(reason);
+    },
+  });
+  t.is(await t.throwsAsync(stopped), reason);
+  const resumed = await tiny.trainEncoder({ ...TRAINING, directory });
+  t.true(resumed.history[0]!.step > 4);
+  t.deepEqual(
+    await readFile(join(directory, 'training.safetensors')),
+    await readFile(join(folder.path, 'whole', 'training.safetensors')),
+  );
+  const log = (await readFile(join(directory, 'log.jsonl'), 'utf8')).trim().split('\n');
+  t.deepEqual(
+    log.map((line) => (JSON.parse(line) as { step: number }).step),
+    [0, 4, 8, 12],
+  );
+  await using encoder = await Encoder.load(resumed.file, { device: 'cpu' });
+  const codes = await encoder.encode(images);
+  t.deepEqual(codes.shape, [2, TINY.rows, TINY.wDim]);
+  t.is(codes.meta.generatorSha256, tiny.generator.info.sha256);
+  const mismatch = await t.throwsAsync(
+    tiny.trainEncoder({ ...TRAINING, directory, mixing: 0.5 }),
+    error('RESUME_MISMATCH'),
+  );
+  t.regex(mismatch.message, /mixing/);
 });
 
 test('the projector: latents and noise maps give the picture that is reported', async (t) => {

@@ -4,14 +4,14 @@
 import { appendFile, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeArchive } from './archive.js';
-import { fail } from './check.js';
 import { log } from './configure.js';
 import { Encoder } from './encoder.js';
 import { encoderTrainingSettings, type EncoderTrainingOptions } from './encoder-settings.js';
 import { readFileChecked, writeFileAtomic } from './files/atomic.js';
-import { readSafetensors, writeSafetensors } from './files/safetensors.js';
+import { writeSafetensors } from './files/safetensors.js';
 import { handleOf } from './model.js';
 import type { NativeEncoderLoss, NativeEncoderProgress, NativeEncoderState } from './native.js';
+import { damagedRun, parsedObject, readRunFile, runMetadata } from './run-file.js';
 import { native } from './runtime.js';
 import { runNative } from './signals.js';
 import type { StyleClip } from './styleclip.js';
@@ -102,8 +102,7 @@ export async function trainEncoder(
   );
   const save = async (): Promise<void> => {
     const state = await addon.encoderTrainingState(handle);
-    const metadata = { format: FORMAT, version: '1', run: JSON.stringify(run) };
-    await writeSafetensors(files.state, state, metadata);
+    await writeSafetensors(files.state, state, runMetadata(FORMAT, run));
   };
   const { storageDtype, licence } = settings;
   const write = async (): Promise<{ bytes: number; sha256: string; parameters: number }> =>
@@ -196,26 +195,10 @@ async function loadTraining(
   file: string,
   run: Readonly<Record<string, unknown>>,
 ): Promise<NativeEncoderState | undefined> {
-  if (!(await isFile(file))) return undefined;
-  const { tensors, metadata } = await readSafetensors(file);
-  if (metadata['format'] !== FORMAT) {
-    fail('FILE_DAMAGED', `${file} is no state of an encoder's training`, 'Remove it to start anew.');
-  }
-  if (metadata['version'] !== '1') {
-    fail('FORMAT_VERSION', `${file} has version ${metadata['version']}`, 'Read it with the styleclip that wrote it.');
-  }
-  const there = JSON.parse(metadata['run'] ?? '{}') as Record<string, unknown>;
-  for (const key of new Set([...Object.keys(run), ...Object.keys(there)])) {
-    const [here, then] = [JSON.stringify(run[key]), JSON.stringify(there[key])];
-    if (here === then) continue;
-    fail(
-      'RESUME_MISMATCH',
-      `${file} is of a training with ${key} ${then ?? 'unset'}, not ${here ?? 'unset'}`,
-      'Repeat the call that began it, name another directory, or remove the file to start anew.',
-    );
-  }
+  const read = await readRunFile(file, FORMAT, "state of an encoder's training", run);
+  if (read === undefined) return undefined;
   const state: NativeEncoderState = {};
-  for (const [name, { dtype, shape, bytes }] of tensors) {
+  for (const [name, { dtype, shape, bytes }] of read.tensors) {
     const { buffer } = new Uint8Array(bytes);
     const data =
       dtype === 'F32'
@@ -224,10 +207,10 @@ async function loadTraining(
           ? new Float64Array(buffer)
           : dtype === 'I64'
             ? new BigInt64Array(buffer)
-            : fail('FILE_DAMAGED', `${file}: '${name}' has the type ${dtype}`, 'Remove it to start anew.');
+            : damagedRun(file, `has a tensor '${name}' of ${dtype}`);
     state[name] = { data, shape: [...shape] };
   }
-  if (state['numbers']?.data.length !== 3) fail('FILE_DAMAGED', `${file} lacks its step`, 'Remove it to start anew.');
+  if (state['numbers']?.data.length !== 3) damagedRun(file, 'lacks its step');
   return state;
 }
 
@@ -237,8 +220,8 @@ async function cutLog(file: string, step: number): Promise<void> {
   const text = (await readFileChecked(file)).toString('utf8');
   let length = 0;
   for (const line of text.split('\n').slice(0, -1)) {
-    const entry = JSON.parse(line) as { step?: number };
-    if (!(typeof entry.step === 'number' && entry.step <= step)) break;
+    const at = parsedObject(line)?.['step'];
+    if (!(typeof at === 'number' && at <= step)) break;
     length += Buffer.byteLength(line) + 1;
   }
   await truncate(file, length);

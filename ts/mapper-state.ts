@@ -1,13 +1,12 @@
 // A mapper's training on the disk: what it goes on from, in one .safetensors file with the settings that it belongs to, and
 // its log, a line an event.
 
-import { appendFile, readFile, stat } from 'node:fs/promises';
-import { fail } from './check.js';
+import { appendFile, readFile } from 'node:fs/promises';
 import { StyleClipError } from './errors.js';
 import { writeFileAtomic } from './files/atomic.js';
-import { readSafetensors, safetensorsFloat32, writeSafetensors } from './files/safetensors.js';
+import { safetensorsFloat32, writeSafetensors } from './files/safetensors.js';
 import type { NativeMapperState, NativeTensor } from './native.js';
-import type { RunIdentity } from './optimize-state.js';
+import { damagedRun, parsedObject, readRunFile, runMetadata, type RunIdentity } from './run-file.js';
 
 const FORMAT = 'styleclip.mapper-training';
 
@@ -27,7 +26,7 @@ export interface MapperLogLine {
 
 export async function saveTraining(file: string, state: NativeMapperState, run: RunIdentity): Promise<void> {
   const { tensors, ...numbers } = state;
-  const metadata = { format: FORMAT, version: '1', numbers: JSON.stringify(numbers), run: JSON.stringify(run) };
+  const metadata = { ...runMetadata(FORMAT, run), numbers: JSON.stringify(numbers) };
   await writeSafetensors(file, tensors, metadata);
 }
 
@@ -37,24 +36,11 @@ export async function saveTraining(file: string, state: NativeMapperState, run: 
  * @throws StyleClipError `RESUME_MISMATCH` naming the setting in which its run differs; `FILE_DAMAGED`, `FORMAT_VERSION`
  */
 export async function loadTraining(file: string, run: RunIdentity): Promise<NativeMapperState | undefined> {
-  if ((await stat(file).catch(() => undefined)) === undefined) return undefined;
-  const { tensors, metadata } = await readSafetensors(file);
-  const damaged = (why: string): never => fail('FILE_DAMAGED', `${file} ${why}`, 'Remove it to start anew.');
-  if (metadata['format'] !== FORMAT) damaged("is no state of a mapper's training");
-  if (metadata['version'] !== '1') {
-    fail('FORMAT_VERSION', `${file} has version ${metadata['version']}`, 'Read it with the styleclip that wrote it.');
-  }
-  const there = parsed(metadata['run']) ?? damaged('does not say what it belongs to');
-  for (const key of new Set([...Object.keys(run), ...Object.keys(there)])) {
-    const [here, before] = [JSON.stringify(run[key]), JSON.stringify(there[key])];
-    if (here === before) continue;
-    fail(
-      'RESUME_MISMATCH',
-      `${file} is of a run with ${key} ${before ?? 'unset'}, not ${here ?? 'unset'}`,
-      'Repeat the call that began it, name another directory, or remove the file to start anew.',
-    );
-  }
-  const numbers = parsed(metadata['numbers']) ?? damaged('does not say its step');
+  const read = await readRunFile(file, FORMAT, "state of a mapper's training", run);
+  if (read === undefined) return undefined;
+  const { tensors, metadata } = read;
+  const damaged = (why: string): never => damagedRun(file, why);
+  const numbers = parsedObject(metadata['numbers']) ?? damaged('does not say its step');
   const number = (name: string): number => {
     const value = numbers[name];
     return typeof value === 'number' && Number.isFinite(value) ? value : damaged(`does not say its ${name}`);
@@ -100,19 +86,10 @@ export class TrainingLog {
   async begin(state: { step: number; validated: number } | undefined): Promise<void> {
     const text = await readFile(this.#file, 'utf8').catch(() => '');
     const kept = text.split('\n').filter((line) => {
-      const entry = parsed(line);
+      const entry = parsedObject(line);
       if (entry === undefined || state === undefined) return false;
       return Number(entry['step']) <= (entry['event'] === 'validation' ? state.validated : state.step);
     });
     await writeFileAtomic(this.#file, kept.map((line) => `${line}\n`).join(''));
-  }
-}
-
-function parsed(text: string | undefined): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(text ?? '');
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
   }
 }

@@ -13,7 +13,7 @@ import { loadTraining, saveTraining, TrainingLog, type MapperLogLine } from './m
 import { handleOf } from './model.js';
 import { checkMatch } from './model-match.js';
 import type { NativeMapperLogEntry, NativeMapperSituation, NativeTensor } from './native.js';
-import { digest, type RunIdentity } from './optimize-state.js';
+import { digest, type RunIdentity } from './run-file.js';
 import { native } from './runtime.js';
 import { checkRun, runNative } from './signals.js';
 import type { StyleClip } from './styleclip.js';
