@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const HERE = import.meta.dirname;
-export const DOCUMENTS = ['performance.md', 'methods.md', 'optimization.md', 'quality.md'].map((name) =>
+export const DOCUMENTS = ['performance.md', 'methods.md', 'optimization.md', 'quality.md', 'inversion.md'].map((name) =>
   join(HERE, '..', 'docs', name),
 );
 const MIB = 2 ** 20;
@@ -266,6 +266,34 @@ function optimize(r) {
   );
 }
 
+/** @param {Result} r */
+function inversion(r) {
+  const rows = r.inversion.map((/** @type {any} */ m) => {
+    const projector = r.inversion.find((/** @type {any} */ o) => o.set === m.set && o.method === 'projector-w');
+    return [
+      `${m.set}: ${m.label}`,
+      m.cats,
+      `${m.mse.toFixed(4)}, ${m.mseMedian.toFixed(4)}`,
+      fixed(m.judge, 4),
+      fixed(m.identity, 3),
+      fixed(m.secondsPerCat),
+      fixed(projector === undefined ? undefined : m.secondsPerCat / projector.secondsPerCat, 3),
+    ];
+  });
+  return table(
+    [
+      '',
+      'cats',
+      'mean square error: mean, median',
+      'judging CLIP, 1 − cosine',
+      'identity',
+      'seconds a cat',
+      'of the projector’s time',
+    ],
+    rows,
+  );
+}
+
 /** @type {Record<string, (result: Result) => string>} */
 const TABLES = {
   machine,
@@ -282,6 +310,7 @@ const TABLES = {
   quality,
   optimize,
   operators,
+  inversion,
 };
 
 /** @type {Record<string, string>} the field of a result that a table is made of, where it is not its own name */
