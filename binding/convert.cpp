@@ -217,6 +217,30 @@ Napi::Object write_tensor(Napi::Env env, const at::Tensor& host) {
   return object;
 }
 
+HostArrays read_tensors(const Napi::Value& value, const std::string& what, const std::vector<at::ScalarType>& types) {
+  if (!value.IsObject()) refuse(ErrorCode::Argument, what + " must be an object", "Pass tensors by name.");
+  const auto given = value.As<Napi::Object>();
+  const Napi::Array names = given.GetPropertyNames();
+  auto arrays = std::make_shared<std::map<std::string, HostArray>>();
+  for (std::uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string name = names.Get(i).ToString();
+    arrays->emplace(name, read_tensor(given.Get(name), {std::string(what).append(".").append(name), types}));
+  }
+  return arrays;
+}
+
+std::map<std::string, at::Tensor> tensors_of(const HostArrays& arrays) {
+  std::map<std::string, at::Tensor> all;
+  for (const auto& [name, array] : *arrays) all[name] = array.view().clone();
+  return all;
+}
+
+Napi::Object write_tensors(Napi::Env env, const std::map<std::string, at::Tensor>& host) {
+  Napi::Object object = Napi::Object::New(env);
+  for (const auto& [name, tensor] : host) object[name] = write_tensor(env, tensor);
+  return object;
+}
+
 Napi::Float32Array write_floats(Napi::Env env, const float* data, std::size_t count) {
   return make_array<float>(env, napi_float32_array, count, data);
 }

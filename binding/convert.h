@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -42,6 +43,11 @@ struct ArrayRule {
 
 /// { data, shape } -> copy. Throws Argument or Shape.
 HostArray read_tensor(const Napi::Value& value, const ArrayRule& rule);
+using HostArrays = std::shared_ptr<const std::map<std::string, HostArray>>;
+/// { name: { data, shape } } -> copies, of these types. `what` names the object in messages.
+HostArrays read_tensors(const Napi::Value& value, const std::string& what, const std::vector<at::ScalarType>& types);
+/// Of the core's own. Device thread.
+std::map<std::string, at::Tensor> tensors_of(const HostArrays& arrays);
 /// A bare typed array -> copy of rank 1.
 HostArray read_array(const Napi::Value& value, const ArrayRule& rule);
 /// Pictures: uint8 [n,h,w,3] or float32 [n,3,h,w].
@@ -54,6 +60,8 @@ at::Tensor float_images(const at::Tensor& images);
 at::Tensor to_host(const at::Tensor& tensor);
 /// { data, shape } of a tensor made by to_host; float16 and bfloat16 also say `dtype`.
 Napi::Object write_tensor(Napi::Env env, const at::Tensor& host);
+/// { name: { data, shape } } of tensors made by to_host.
+Napi::Object write_tensors(Napi::Env env, const std::map<std::string, at::Tensor>& host);
 /// The data alone.
 Napi::TypedArray write_array(Napi::Env env, const at::Tensor& host);
 Napi::Float32Array write_floats(Napi::Env env, const float* data, std::size_t count);

@@ -63,6 +63,8 @@ EncoderTrainingOptions read_options(const Options& options) {
   wanted.steps = options.integer("steps", 1, kMostInteger);
   wanted.batch = options.integer("batch", 2, 4096);
   wanted.image_batch = options.integer("imageBatch", 0, 4096);
+  wanted.optimizer = options.choice<TrainingOptimizer>(
+      "optimizer", {{"adam", TrainingOptimizer::Adam}, {"ranger", TrainingOptimizer::Ranger}});
   wanted.learning_rate = options.number("learningRate");
   wanted.warm_up = options.integer("warmUp", 0, kMostInteger);
   wanted.lambda_latent = options.number("lambdaLatent");
@@ -174,31 +176,16 @@ Napi::Value state(const Napi::CallbackInfo& info) {
             for (auto& [name, tensor] : all) tensor = to_host(tensor);
             return all;
           },
-          [](Napi::Env env, Tensors&& all) -> Napi::Value {
-            Napi::Object object = Napi::Object::New(env);
-            for (auto& [name, tensor] : all) object[name] = write_tensor(env, tensor);
-            return object;
-          });
+          [](Napi::Env env, Tensors&& all) -> Napi::Value { return write_tensors(env, all); });
 }
 
 Napi::Value restore(const Napi::CallbackInfo& info) {
   const Handle opened = read_handle(info[0]);
-  if (!info[1].IsObject()) refuse(ErrorCode::Argument, "state must be an object", "Pass tensors by name.");
-  const auto given = info[1].As<Napi::Object>();
-  const Napi::Array names = given.GetPropertyNames();
-  auto arrays = std::make_shared<std::map<std::string, HostArray>>();
-  for (std::uint32_t i = 0; i < names.Length(); ++i) {
-    const std::string name = names.Get(i).ToString();
-    arrays->emplace(name, read_tensor(given.Get(name), {"state." + name, {at::kFloat, at::kDouble, at::kLong}}));
-  }
+  const HostArrays arrays = read_tensors(info[1], "state", {at::kFloat, at::kDouble, at::kLong});
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "go on with a training",
-          [opened, arrays](const RunContext&) {
-            Tensors all;
-            for (const auto& [name, array] : *arrays) all[name] = array.view().clone();
-            inside(*opened).restore(all);
-          },
+          [opened, arrays](const RunContext&) { inside(*opened).restore(tensors_of(arrays)); },
           [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 

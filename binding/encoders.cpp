@@ -1,7 +1,11 @@
 // Text, pictures and latents through a network: CLIP, the identity network, the inversion encoder, the mapper.
+#include <ATen/ops/cat.h>
+
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "batches.h"
 #include "convert.h"
@@ -81,6 +85,31 @@ Napi::Value encode(const Napi::CallbackInfo& info) {
   return forward<Encoder, &Encoder::encode>(info, "encoder", "encode");
 }
 
+/// Distances of two batches of pictures by a module that compares.
+Napi::Value perceptual_distance(const Napi::CallbackInfo& info) {
+  auto model = ModelObject::open(info[0], "perceptual");
+  auto first = std::make_shared<HostArray>(read_images(info[1]));
+  auto second = std::make_shared<HostArray>(read_images(info[2]));
+  DeviceThread& thread = model->thread;
+  return Environment::of(info.Env())
+      .call(
+          thread, info[3], "compare pictures",
+          [model = std::move(model), first, second](const RunContext& run) {
+            auto& network = model->get<Perceptual>();
+            const at::Tensor a = float_images(first->view()), b = float_images(second->view());
+            if (a.sizes() != b.sizes()) {
+              throw Error(ErrorCode::Shape, "The pictures to compare differ in number or size.", "Resize them first.");
+            }
+            std::vector<at::Tensor> parts;
+            for (std::int64_t i = 0; i < a.size(0); ++i) {
+              run.check();
+              parts.push_back(network.distance(a.narrow(0, i, 1), network.features(b.narrow(0, i, 1))).reshape({1}));
+            }
+            return to_host(at::cat(parts).to(at::kFloat));
+          },
+          write_result);
+}
+
 /// Latents [n, rows, width] or [n, width] moved by a mapper.
 Napi::Value map(const Napi::CallbackInfo& info) {
   auto model = ModelObject::open(info[0], "mapper");
@@ -132,6 +161,7 @@ void export_encoders(Napi::Env /*env*/, Napi::Object exports) {
   add_asynchronous<direction_of_text>(exports, "textDirection");
   add_asynchronous<embed>(exports, "embed");
   add_asynchronous<encode>(exports, "encode");
+  add_asynchronous<perceptual_distance>(exports, "perceptualDistance");
   add_asynchronous<map>(exports, "map");
 }
 

@@ -9,7 +9,7 @@ void export_archives(Napi::Env env, Napi::Object exports);   // describe, make, 
 void export_importing(Napi::Env env, Napi::Object exports);  // inspectCheckpoint, findModel, writeModel, readData
 void export_generator(Napi::Env env, Napi::Object exports);  // sample, mapping, truncate, styles, synthesize
 void export_encoders(Napi::Env env,
-                     Napi::Object exports);  // encodeText, encodeImage, textDirection, embed, encode, map
+                     Napi::Object exports);  // encodeText, encodeImage, textDirection, embed, encode, perceptualDistance, map
 void export_relevance(Napi::Env env, Napi::Object exports);  // statistics, sweep
 void export_sharding(Napi::Env env,
                      Napi::Object exports);                // openSweep, nextShard, closeSweep, sweepPlan, mergeSweep
@@ -19,7 +19,8 @@ void export_optimizing(Napi::Env env, Napi::Object exports);
 /// openEncoderTraining, advanceEncoderTraining, validateEncoder, encoderTrainingState, restoreEncoderTraining,
 /// writeTrainedEncoder, closeEncoderTraining
 void export_encoder_training(Napi::Env env, Napi::Object exports);
-/// openInverter, advanceInverter, inverterResult, closeInverter; the same of the tuner; applyDifference, synthesizeNoise
+/// openInverter, advanceInverter, inverterResult, inverterState, restoreInverter, closeInverter; the same of the tuner;
+/// applyDifference, synthesizeNoise
 void export_inverting(Napi::Env env, Napi::Object exports);
 /// openMapperTraining, advanceMapperTraining, mapperTrainingState, restoreMapperTraining, writeTrainedMapper,
 /// closeMapperTraining

@@ -153,6 +153,7 @@ Napi::Value open_inverter(const Napi::CallbackInfo& info) {
 struct Advanced {
   bool running = false;
   std::int64_t step = 0;
+  double loss = 0;
 };
 
 template <class Inside>
@@ -165,14 +166,42 @@ Napi::Value advance(const Napi::CallbackInfo& info) {
           opened->thread, info[2], "invert pictures",
           [opened, steps](const RunContext& run) -> Advanced {
             const bool running = opened->get().advance(steps, run);
-            return {running, opened->get().step()};
+            return {running, opened->get().step(), opened->get().loss()};
           },
           [](Napi::Env env, Advanced&& advanced) -> Napi::Value {
             Napi::Object object = Napi::Object::New(env);
             object["running"] = advanced.running;
             object["step"] = static_cast<double>(advanced.step);
+            object["loss"] = advanced.loss;
             return object;
           });
+}
+
+template <class Inside>
+Napi::Value state(const Napi::CallbackInfo& info) {
+  const Handle<Inside> opened = read_handle<Inside>(info[0], false);
+  return Environment::of(info.Env())
+      .call(
+          opened->thread, info.Env().Undefined(), "read the state of an inversion",
+          [opened](const RunContext&) {
+            std::map<std::string, at::Tensor> all = opened->get().state();
+            for (auto& [name, tensor] : all) tensor = to_host(tensor);
+            return all;
+          },
+          [](Napi::Env env, std::map<std::string, at::Tensor>&& all) -> Napi::Value {
+            return write_tensors(env, all);
+          });
+}
+
+template <class Inside>
+Napi::Value restore(const Napi::CallbackInfo& info) {
+  const Handle<Inside> opened = read_handle<Inside>(info[0]);
+  const HostArrays arrays = read_tensors(info[1], "state", {at::kFloat, at::kDouble, at::kLong});
+  return Environment::of(info.Env())
+      .call(
+          opened->thread, info.Env().Undefined(), "go on with an inversion",
+          [opened, arrays](const RunContext&) { opened->get().restore(tensors_of(arrays)); },
+          [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 
 Napi::Value result(const Napi::CallbackInfo& info) {
@@ -219,6 +248,9 @@ Napi::Value open_tuner(const Napi::CallbackInfo& info) {
   wanted.lambda_pixel = options.number("lambdaPixel");
   wanted.lambda_feature = options.number("lambdaFeature");
   wanted.enough = options.number("enough");
+  wanted.lambda_locality = options.number("lambdaLocality");
+  wanted.locality_distance = options.number("localityDistance");
+  wanted.seed = options.seed("seed");
   wanted.batch = options.integer("batch", 0, kMostInteger);
   auto images = std::make_shared<HostArray>(read_images(info[2]));
   auto latents = std::make_shared<HostArray>(read_tensor(info[3], {"latents", {at::kFloat}, 3}));
@@ -243,18 +275,18 @@ struct Tuned {
 
 Napi::Value tuned(const Napi::CallbackInfo& info) {
   const Handle<PivotalTuner> opened = read_handle<PivotalTuner>(info[0], false);
+  const bool best = info[1].ToBoolean();
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "read a tuning",
-          [opened](const RunContext&) {
-            Tuned all{opened->get().difference(), to_host(opened->get().curve())};
+          [opened, best](const RunContext&) {
+            Tuned all{opened->get().difference(best), to_host(opened->get().curve())};
             for (auto& [name, tensor] : all.difference) tensor = to_host(tensor);
             return all;
           },
           [](Napi::Env env, Tuned&& all) -> Napi::Value {
-            Napi::Object difference = Napi::Object::New(env), object = Napi::Object::New(env);
-            for (auto& [name, tensor] : all.difference) difference[name] = write_tensor(env, tensor);
-            object["difference"] = difference;
+            Napi::Object object = Napi::Object::New(env);
+            object["difference"] = write_tensors(env, all.difference);
             object["curve"] = write_tensor(env, all.curve);
             return object;
           });
@@ -262,22 +294,13 @@ Napi::Value tuned(const Napi::CallbackInfo& info) {
 
 Napi::Value apply(const Napi::CallbackInfo& info) {
   auto model = ModelObject::open(info[0], "generator");
-  if (!info[1].IsObject()) refuse(ErrorCode::Argument, "difference must be an object", "Pass tensors by name.");
-  const auto given = info[1].As<Napi::Object>();
-  const Napi::Array names = given.GetPropertyNames();
-  auto arrays = std::make_shared<std::map<std::string, HostArray>>();
-  for (std::uint32_t i = 0; i < names.Length(); ++i) {
-    const std::string name = names.Get(i).ToString();
-    arrays->emplace(name, read_tensor(given.Get(name), {"difference." + name, {at::kFloat}}));
-  }
+  const HostArrays arrays = read_tensors(info[1], "difference", {at::kFloat});
   DeviceThread& thread = model->thread;
   return Environment::of(info.Env())
       .call(
           thread, info.Env().Undefined(), "apply a difference",
           [model = std::move(model), arrays](const RunContext&) {
-            std::map<std::string, at::Tensor> all;
-            for (const auto& [name, array] : *arrays) all[name] = array.view().clone();
-            apply_difference(model->get<Generator>(), all);
+            apply_difference(model->get<Generator>(), tensors_of(arrays));
           },
           [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
@@ -315,10 +338,14 @@ void export_inverting(Napi::Env /*env*/, Napi::Object exports) {
   add_asynchronous<open_inverter>(exports, "openInverter");
   add_asynchronous<advance<Inverter>>(exports, "advanceInverter");
   add_asynchronous<result>(exports, "inverterResult");
+  add_asynchronous<state<Inverter>>(exports, "inverterState");
+  add_asynchronous<restore<Inverter>>(exports, "restoreInverter");
   add_asynchronous<close<Inverter>>(exports, "closeInverter");
   add_asynchronous<open_tuner>(exports, "openTuner");
   add_asynchronous<advance<PivotalTuner>>(exports, "advanceTuner");
   add_asynchronous<tuned>(exports, "tunerResult");
+  add_asynchronous<state<PivotalTuner>>(exports, "tunerState");
+  add_asynchronous<restore<PivotalTuner>>(exports, "restoreTuner");
   add_asynchronous<close<PivotalTuner>>(exports, "closeTuner");
   add_asynchronous<apply>(exports, "applyDifference");
   add_asynchronous<synthesize_noise>(exports, "synthesizeNoise");

@@ -1,22 +1,45 @@
 /*
  * Training an encoder and inverting pictures from the public functions, on tiny random models.
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import test from 'ava';
-import { Encoder, Generator, NoiseMaps, saveDifference, StyleClipError, type InvertOptions } from '../dist/index.js';
+import { fileURLToPath } from 'node:url';
+import test, { type ExecutionContext } from 'ava';
+import { readSafetensors } from '../dist/files/safetensors.js';
+import {
+  Encoder,
+  Generator,
+  Images,
+  Latents,
+  loadDifference,
+  NoiseMaps,
+  Perceptual,
+  saveDifference,
+  StyleClip,
+  StyleClipError,
+  type InvertOptions,
+} from '../dist/index.js';
 import { testFolder, TINY, tinyStyleClip } from './helpers/public-models.js';
 
 const folder = await testFolder();
 const tiny = await tinyStyleClip(folder.path);
 const w = await tiny.generator.sample({ count: 2, seed: 1, truncationPsi: 1 });
 const images = await tiny.generator.synthesize(w);
+/** forward(a, b): the mean absolute difference. */
+const LPIPS = fileURLToPath(new URL('../test/data/models/perceptual.pt', import.meta.url));
 const NETWORK = { imageSize: 32, channels: [8, 8, 16, 16], reduction: 4, headWidth: 6 };
 const TRAINING = { network: NETWORK, steps: 12, batch: 4, warmUp: 2, validation: 8, validateEvery: 4 } as const;
 test.after.always(async () => {
   await tiny.close();
   await folder.remove();
 });
+
+/** Largest difference of two batches of pictures. */
+function farthest(a: Images, b: Images): number {
+  let far = 0;
+  a.data.forEach((value, i) => (far = Math.max(far, Math.abs(value - b.data[i]!))));
+  return far;
+}
 
 const error = (name: string): { instanceOf: typeof StyleClipError; code: string } => ({
   instanceOf: StyleClipError,
@@ -79,17 +102,130 @@ test('the projector: latents and noise maps give the picture that is reported', 
   }
 });
 
+const PTI = { method: 'pti', steps: 4, tuneSteps: 10, tuneRate: 3e-3, feature: 'none' } as const;
+
 test('pivotal tuning: the difference loads with the generator', async (t) => {
-  const done = await tiny.invert(images, { method: 'pti', steps: 4, tuneSteps: 10, tuneRate: 3e-3, feature: 'none' });
+  const done = await tiny.invert(images, PTI);
   t.is(done.tuning!.total.length, 10);
   t.true(done.tuning!.pixel.at(-1)! < done.tuning!.pixel[0]!);
+  t.deepEqual(done.tuning!.locality, new Float64Array(10));
+  t.is(done.noise, undefined, "tuned with the generator's own maps");
   const difference = join(folder.path, 'difference.safetensors');
   await saveDifference(difference, done.difference!);
-  await using tuned = await Generator.load(tiny.generator.info.file, { device: 'cpu', difference });
-  const again = await tuned.synthesize(done.latents, { as: 'float32', noiseMaps: done.noise! });
-  let far = 0;
-  again.data.forEach((v, i) => (far = Math.max(far, Math.abs(v - done.images.data[i]!))));
-  t.true(far < 1e-3, `${far}`);
+  const { file } = tiny.generator.info;
+  await using tuned = await Generator.load(file, { device: 'cpu', difference });
+  t.true(tuned.tuned);
+  t.false(tiny.generator.tuned);
+  t.true(farthest(await tuned.synthesize(done.latents, { as: 'float32' }), done.images) < 1e-3);
+
+  const clip = tiny.clip.info.file;
+  await using system = await StyleClip.load({ generator: file, clip, difference: done.difference!, device: 'cpu' });
+  t.true(farthest(await system.generator.synthesize(done.latents, { as: 'float32' }), done.images) < 1e-3);
+  await t.throwsAsync(system.invert(images, PTI), { ...error('ARGUMENT'), message: /tuned before/ });
+
+  const kept = await tiny.invert(images, { ...PTI, noiseMaps: true });
+  const { noise: noiseMaps } = kept;
+  await using other = await Generator.load(file, { device: 'cpu', difference: kept.difference! });
+  t.true(farthest(await other.synthesize(kept.latents, { as: 'float32', noiseMaps: noiseMaps! }), kept.images) < 1e-3);
+  t.true(farthest(await other.synthesize(kept.latents, { as: 'float32' }), kept.images) > 1e-2);
+});
+
+test('pivotal tuning with locality', async (t) => {
+  const done = await tiny.invert(images, { ...PTI, lambdaLocality: 0.1, localityDistance: 2 });
+  const { total, pixel, locality } = done.tuning!;
+  t.is(locality[0], 0, 'nothing is tuned yet');
+  t.true(locality.at(-1)! > 0);
+  t.true(Math.abs(total[9]! - pixel[9]! - 0.1 * locality[9]!) < 1e-6);
+});
+
+/** A run of an inversion in a directory that is stopped in a phase and then goes on, beside one that is not. */
+async function stoppedAndWhole(t: ExecutionContext, name: string, options: InvertOptions, phase: string) {
+  const whole = await tiny.invert(images, { ...options, directory: join(folder.path, `${name}-whole`) });
+  const directory = join(folder.path, name);
+  const controller = new AbortController();
+  const reason = new Error('enough');
+  let losses = 0;
+  const stopped = tiny.invert(images, {
+    ...{ ...options, directory, signal: controller.signal },
+    onProgress: (report) => {
+      if (report.detail?.['loss'] !== undefined) losses++;
+      if (report.phase === phase && report.done >= 3) controller.abort(reason);
+    },
+  });
+  t.is(await t.throwsAsync(stopped), reason);
+  t.true(losses > 0);
+  return { whole, directory, again: async () => tiny.invert(images, { ...options, directory }) };
+}
+
+test('a descent that was stopped has left its best, and goes on to the same latents', async (t) => {
+  const options = { steps: 40, batch: 1 };
+  const { whole, directory, again } = await stoppedAndWhole(t, 'descent', options, 'invert');
+  const best = await Latents.load(join(directory, 'latents.safetensors'));
+  t.deepEqual(best.shape, whole.latents.shape);
+  t.is((await NoiseMaps.load(join(directory, 'noise.safetensors'))).length, 2);
+  const state = await readSafetensors(join(directory, 'invert.safetensors'));
+  const step = Buffer.from(state.tensors.get('step')!.bytes).readBigInt64LE();
+  t.true(step >= 3n && step < 40n, `${step}`);
+  const resumed = await again();
+  t.deepEqual(resumed.latents.data, whole.latents.data);
+  t.deepEqual(resumed.noise!.maps, whole.noise!.maps);
+  t.deepEqual(resumed.pictures, whole.pictures);
+  t.deepEqual((await again()).latents.data, whole.latents.data, 'a finished run is read again');
+  const other = await t.throwsAsync(
+    tiny.invert(images, { ...options, directory, lambdaNoise: 3 }),
+    error('RESUME_MISMATCH'),
+  );
+  t.regex(other.message, /lambdaNoise/);
+  const darker = Images.from({ ...images, data: images.data.map((v) => Math.max(0, v - 1)) });
+  t.regex(
+    (await t.throwsAsync(tiny.invert(darker, { ...options, directory }), error('RESUME_MISMATCH'))).message,
+    /targets/,
+  );
+  await writeFile(join(directory, 'invert.safetensors'), 'no state');
+  await t.throwsAsync(again(), error('FILE_DAMAGED'));
+});
+
+test('a tuning that was stopped has left its best, and goes on to the same generator', async (t) => {
+  const options = { ...PTI, tuneSteps: 40, lambdaLocality: 0.1, localityDistance: 2 };
+  const { whole, directory, again } = await stoppedAndWhole(t, 'tuning', options, 'tune');
+  const left = await loadDifference(join(directory, 'difference.safetensors'));
+  t.deepEqual(Object.keys(left.tensors).toSorted(), Object.keys(whole.difference!.tensors).toSorted());
+  const resumed = await again();
+  t.deepEqual(resumed.tuning, whole.tuning);
+  t.deepEqual(resumed.difference, whole.difference);
+  t.deepEqual(await loadDifference(join(directory, 'difference.safetensors')), whole.difference);
+  const other = await t.throwsAsync(
+    tiny.invert(images, { ...options, directory, lambdaLocality: 0.2 }),
+    error('RESUME_MISMATCH'),
+  );
+  t.regex(other.message, /lambdaLocality/);
+});
+
+test('a module that compares: what it says is told of the pictures that came out', async (t) => {
+  const done = await tiny.invert(images, { steps: 6, lpips: LPIPS, trust: true });
+  await using lpips = await Perceptual.load(LPIPS, { device: 'cpu', trust: true });
+  const distances = await lpips.compare(done.images, images);
+  const [a, b] = [done.images.data, images.toFloat32().data];
+  for (const [i, picture] of done.pictures.entries()) {
+    const each = a.length / 2;
+    let sum = 0;
+    for (let k = i * each; k < (i + 1) * each; k++) sum += Math.abs(a[k]! - b[k]!);
+    t.true(Math.abs(picture.lpips! - sum / each) < 1e-5);
+    t.is(picture.lpips, distances[i]);
+    t.true(picture.loss!.feature.some((value) => Math.abs(value - picture.lpips!) < 1e-5));
+  }
+  await t.throwsAsync(lpips.compare(done.images, images.at(0)), error('SHAPE'));
+  t.is((await tiny.invert(images, { steps: 1 })).pictures[0]!.lpips, undefined);
+});
+
+test("Ranger trains an encoder too, and is part of the run's identity", async (t) => {
+  const directory = join(folder.path, 'ranger');
+  const done = await tiny.trainEncoder({ ...TRAINING, optimizer: 'ranger', directory });
+  t.is(done.step, 12);
+  const state = await readSafetensors(join(directory, 'training.safetensors'));
+  t.true([...state.tensors.keys()].some((name) => name.startsWith('slow.')));
+  const other = await t.throwsAsync(tiny.trainEncoder({ ...TRAINING, directory }), error('RESUME_MISMATCH'));
+  t.regex(other.message, /optimizer/);
 });
 
 test('what it refuses', async (t) => {
@@ -102,4 +238,9 @@ test('what it refuses', async (t) => {
   await refused({ steps: 0 }, 'RANGE');
   await refused({ lambdaPixel: -1 }, 'RANGE');
   await refused({ start: w, steps: 1 }, 'SHAPE');
+  await refused({ lambdaLocality: 0.1 }, 'ARGUMENT');
+  await refused({ method: 'pti', lambdaLocality: -0.1 }, 'RANGE');
+  await refused({ method: 'pti', localityDistance: 0 }, 'RANGE');
+  await refused({ lpips: LPIPS }, 'TRUST');
+  await refused({ lpips: LPIPS, feature: 'clip', trust: true }, 'ARGUMENT');
 });

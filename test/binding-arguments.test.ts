@@ -274,6 +274,7 @@ const RUNS = [
     ...[`open${run}`, `advance${run}`, `close${run}`],
   ]),
   ...['optimizerState', 'restoreOptimizer', 'optimizerLatents', 'inverterResult', 'tunerResult', 'validateEncoder'],
+  ...['inverterState', 'restoreInverter', 'tunerState', 'restoreTuner', 'perceptualDistance'],
   ...['encoderTrainingState', 'restoreEncoderTraining', 'writeTrainedEncoder', 'mapperTrainingState'],
   ...['restoreMapperTraining', 'writeTrainedMapper', 'applyDifference', 'synthesizeNoise', 'screen'],
 ];

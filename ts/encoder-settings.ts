@@ -35,7 +35,9 @@ export interface EncoderTrainingOptions extends RunOptions {
    * How many of these are rendered again from ŵ for the terms of pictures, which costs most. Default: all.
    */
   imageBatch?: number | undefined;
-  /** Adam's, after the warm-up; falls to 0 as a cosine over the steps. Default 0.002. */
+  /** `'adam'` (default), or `'ranger'` (docs/training.md): what e4e and pSp are trained with. */
+  optimizer?: 'adam' | 'ranger' | undefined;
+  /** After the warm-up; falls to 0 as a cosine over the steps. Default 0.002; e4e's with Ranger is 0.0001. */
   learningRate?: number | undefined;
   /** Updates over which the rate rises. Default 200. */
   warmUp?: number | undefined;
@@ -81,6 +83,7 @@ const KEYS = [
     'steps',
     'batch',
     'imageBatch',
+    'optimizer',
     'learningRate',
     'warmUp',
   ],
@@ -117,6 +120,7 @@ export function encoderTrainingSettings(
     steps: checkInteger(o.steps ?? 20_000, 'steps', 1, 10_000_000),
     batch: checkInteger(o.batch ?? 16, 'batch', 2, 4096),
     imageBatch: o.imageBatch === undefined ? 0 : checkInteger(o.imageBatch, 'imageBatch', 1, o.batch ?? 16),
+    optimizer: checkOneOf(o.optimizer ?? 'adam', 'optimizer', ['adam', 'ranger']),
     learningRate: checkNumber(o.learningRate ?? 2e-3, 'learningRate', 1e-9, 1),
     warmUp: checkInteger(o.warmUp ?? 200, 'warmUp', 0, 10_000_000),
     lambdaLatent: weight(o.lambdaLatent ?? 0.1, 'lambdaLatent'),

@@ -10,8 +10,8 @@ import { encoderTrainingSettings, type EncoderTrainingOptions } from './encoder-
 import { readFileChecked, writeFileAtomic } from './files/atomic.js';
 import { writeSafetensors } from './files/safetensors.js';
 import { handleOf } from './model.js';
-import type { NativeEncoderLoss, NativeEncoderProgress, NativeEncoderState } from './native.js';
-import { damagedRun, parsedObject, readRunFile, runMetadata } from './run-file.js';
+import type { NativeEncoderLoss, NativeEncoderProgress, NativeState } from './native.js';
+import { damagedRun, parsedObject, readRunFile, runMetadata, savedTensors } from './run-file.js';
 import { native } from './runtime.js';
 import { runNative } from './signals.js';
 import type { StyleClip } from './styleclip.js';
@@ -191,25 +191,10 @@ function meanLoss(parts: readonly [EncoderLoss, number][]): EncoderLoss | undefi
  *
  * @throws StyleClipError `RESUME_MISMATCH` naming the setting in which its run differs; `FILE_DAMAGED`, `FORMAT_VERSION`
  */
-async function loadTraining(
-  file: string,
-  run: Readonly<Record<string, unknown>>,
-): Promise<NativeEncoderState | undefined> {
+async function loadTraining(file: string, run: Readonly<Record<string, unknown>>): Promise<NativeState | undefined> {
   const read = await readRunFile(file, FORMAT, "state of an encoder's training", run);
   if (read === undefined) return undefined;
-  const state: NativeEncoderState = {};
-  for (const [name, { dtype, shape, bytes }] of read.tensors) {
-    const { buffer } = new Uint8Array(bytes);
-    const data =
-      dtype === 'F32'
-        ? new Float32Array(buffer)
-        : dtype === 'F64'
-          ? new Float64Array(buffer)
-          : dtype === 'I64'
-            ? new BigInt64Array(buffer)
-            : damagedRun(file, `has a tensor '${name}' of ${dtype}`);
-    state[name] = { data, shape: [...shape] };
-  }
+  const state = savedTensors(read, file);
   if (state['numbers']?.data.length !== 3) damagedRun(file, 'lacks its step');
   return state;
 }

@@ -62,6 +62,7 @@ export const STATISTICS_SAMPLES = 100_000;
 export class Generator extends Model {
   readonly #layout: StyleLayout;
   readonly #info: GeneratorInfo;
+  #tuned = false;
 
   private constructor(handle: NativeModel) {
     super(handle);
@@ -100,6 +101,7 @@ export class Generator extends Model {
       const { sha256, file: path } = generator.info;
       checkMatch('the difference', difference.generatorSha256, sha256, path, false);
       await callModel(generator, {}, async (addon, handle) => addon.applyDifference(handle, { ...difference.tensors }));
+      generator.#tuned = true;
       return generator;
     } catch (e) {
       await generator.close();
@@ -109,6 +111,11 @@ export class Generator extends Model {
 
   get info(): GeneratorInfo {
     return this.#info;
+  }
+
+  /** Whether it was loaded with a `difference`. `info.sha256` is the archive's all the same. */
+  get tuned(): boolean {
+    return this.#tuned;
   }
 
   /** Its style layers in synthesis order. */

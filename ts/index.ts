@@ -44,7 +44,7 @@ export type { LatentsLike, LatentsLoadOptions, LatentsMeta, MoveOptions } from '
 export type { EncoderTrainingOptions } from './encoder-settings.js';
 export type { EncoderLoss, EncoderTrainingResult, EncoderValidation } from './encoder-training.js';
 export type { InversionMethod, InvertOptions } from './inversion-settings.js';
-export type { InversionCurves, InvertedPicture, InvertResult } from './inversion.js';
+export type { InversionCurves, InvertedPicture, InvertResult, TuningCurves } from './inversion.js';
 export { loadDifference, NoiseMaps, saveDifference } from './noise-maps.js';
 export type { GeneratorDifference, NoiseMap } from './noise-maps.js';
 export { Perceptual } from './perceptual.js';

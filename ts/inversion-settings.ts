@@ -37,7 +37,10 @@ export interface InvertOptions extends RunOptions {
   learningRate?: number | undefined;
   /** Of pti's tuning. Default 0.0003. */
   tuneRate?: number | undefined;
-  /** Noise maps are optimised, and returned. Default: projector and pti. */
+  /**
+   * Noise maps are optimised, and returned. Default: projector. Of pti by default for the pivot only: tuning is with the
+   * generator's own, as in the released code, so that the tuned generator needs no others.
+   */
   noiseMaps?: boolean | undefined;
   /** What compares beyond pixels, where there is no `lpips`. Default `'clip'`. */
   feature?: 'clip' | 'identity' | 'none' | undefined;
@@ -54,6 +57,20 @@ export interface InvertOptions extends RunOptions {
   lambdaNoise?: number | undefined;
   /** Weight of the mean square of (w − start)/σ. Default 0; refinement 0.001. */
   lambdaStart?: number | undefined;
+  /**
+   * Of pti's tuning: weight of how far the tuned generator is from the original one (square error and feature distance)
+   * at a random latent near a pivot, one an update (their locality regularisation). Default 0, none, as in the released
+   * code, whose weight for it is 0.1.
+   */
+  lambdaLocality?: number | undefined;
+  /** How far that latent is from the pivot, the length over all rows, in w's own unit. Default 30, the released code's. */
+  localityDistance?: number | undefined;
+  /**
+   * Where the run lives: `invert.safetensors` and, of pti, `tune.safetensors` (what it goes on from), `latents.safetensors`,
+   * `noise.safetensors`, `difference.safetensors` (the best so far). Made when it is not there; the same call goes on with
+   * it. Default: nothing is written.
+   */
+  directory?: string | URL | undefined;
   /** Latents of the space to begin at, one a picture. Not for the encoder. Default: the mean w. */
   start?: LatentsLike | undefined;
   /** Of noise. Default 0. */
@@ -71,7 +88,8 @@ export interface InvertOptions extends RunOptions {
 const KEYS = [
   ...['signal', 'onProgress', 'method', 'space', 'steps', 'refineSteps', 'tuneSteps', 'learningRate', 'tuneRate'],
   ...['noiseMaps', 'feature', 'lpips', 'trust', 'lambdaPixel', 'lambdaPooled', 'lambdaFeature', 'lambdaNoise'],
-  ...['lambdaStart', 'start', 'seed', 'batch', 'snapshots', 'align', 'force'],
+  ...['lambdaStart', 'lambdaLocality', 'localityDistance', 'directory', 'start', 'seed', 'batch', 'snapshots', 'align'],
+  'force',
 ];
 
 /** What an inversion is made of, checked. */
@@ -84,6 +102,9 @@ export interface InversionSettings {
   /** 0: none. */
   readonly snapshots: number;
   readonly align: 'resize' | false;
+  readonly directory: string | undefined;
+  /** Optimised noise maps are part of the result, and of the tuning. */
+  readonly keepsNoise: boolean;
 }
 
 /** What the methods have of their own. */
@@ -114,8 +135,9 @@ export function inversionSettings(
     refuse('steps', "the other methods; the encoder has 'refineSteps'");
   if (method === 'encoder' && o.start !== undefined) refuse('start', 'the other methods');
   if (method !== 'encoder' && o.refineSteps !== undefined) refuse('refineSteps', "the method 'encoder'");
-  if (method !== 'pti' && (o.tuneSteps ?? o.tuneRate) !== undefined)
-    refuse('tuneSteps or tuneRate', "the method 'pti'");
+  for (const name of ['tuneSteps', 'tuneRate', 'lambdaLocality', 'localityDistance'] as const) {
+    if (method !== 'pti' && o[name] !== undefined) refuse(name, "the method 'pti'");
+  }
   const space = checkOneOf(o.space ?? (own.noise ? 'w' : 'w_plus'), 'space', ['w', 'w_plus']);
   if (space === 'w' && (method === 'encoder' || method === 'image2stylegan')) {
     fail('ARGUMENT', `the method '${method}' gives w_plus`, "Leave space out, or use method 'projector'.");
@@ -158,6 +180,9 @@ export function inversionSettings(
     lambdaFeature,
     // PTI's, for LPIPS only.
     enough: lpips === undefined ? 0 : 0.06,
+    lambdaLocality: weight(o.lambdaLocality ?? 0, 'lambdaLocality'),
+    localityDistance: checkNumber(o.localityDistance ?? 30, 'localityDistance', 1e-9, 1e9),
+    seed: native.seed,
     batch,
     feature: native.feature,
   };
@@ -165,6 +190,8 @@ export function inversionSettings(
     ...{ method, native, tuner, lpips, trust: checkBoolean(o.trust ?? false, 'trust') },
     snapshots: o.snapshots === undefined ? 0 : checkInteger(o.snapshots, 'snapshots', 1, 1_000_000),
     align: o.align === false ? false : checkOneOf(o.align ?? 'resize', 'align', ['resize']),
+    keepsNoise: method !== 'pti' || o.noiseMaps === true,
+    directory: o.directory === undefined ? undefined : checkPath(o.directory, 'directory'),
   };
   return { o, settings };
 }

@@ -1,19 +1,18 @@
-// Inversion: pictures to latents. The core makes the steps; here is what surrounds them: pictures of any kind, the encoder's
-// pass, pictures of the way, the tuning of a generator's copy, and what came of it in numbers.
+// Inversion: pictures to latents. Here are pictures of any kind, the encoder's pass, and what came of it in numbers;
+// inversion-run.ts has the descent and the tuning.
 
+import { join } from 'node:path';
 import { checkFinite, fail } from './check.js';
 import { log } from './configure.js';
-import { Generator } from './generator.js';
 import { Images, type ImagesLike, type ImageSource } from './images.js';
-import { inversionSettings, type InvertOptions, type InversionSettings } from './inversion-settings.js';
+import { descend, INVERSION_FILES, tune, type Inversion } from './inversion-run.js';
+import { inversionSettings, type InvertOptions } from './inversion-settings.js';
 import { Latents } from './latents.js';
-import { handleOf, type Model } from './model.js';
 import { checkMatch } from './model-match.js';
-import type { NativeInverterResult, NativeTensor } from './native.js';
-import { NoiseMaps, type GeneratorDifference } from './noise-maps.js';
+import type { NativeInverterResult } from './native.js';
+import { saveDifference, type GeneratorDifference, type NoiseMaps } from './noise-maps.js';
 import { Perceptual } from './perceptual.js';
-import { native } from './runtime.js';
-import { runNative } from './signals.js';
+import { digest } from './run-file.js';
 import type { StyleClip } from './styleclip.js';
 import type { Device, RunOptions } from './types.js';
 
@@ -34,11 +33,22 @@ export interface InversionCurves {
 export interface InvertedPicture {
   /** Mean square error of the picture at the end, scale [-1, 1], not rounded. */
   readonly mse: number;
+  /** What the LPIPS module says of it, where one is given. */
+  readonly lpips: number | undefined;
   /** Updates before the lowest loss, and why it ended. A loss that is no number, or exploded, leaves the best before. */
   readonly bestStep: number;
   readonly stopped: 'steps' | 'not-finite' | 'exploded';
   /** Undefined where there was nothing but the encoder's pass. */
   readonly loss: InversionCurves | undefined;
+}
+
+/** Losses of the tuning of a generator, means over the pictures; the parts are not weighted. */
+export interface TuningCurves {
+  readonly total: Float64Array;
+  readonly pixel: Float64Array;
+  readonly feature: Float64Array;
+  /** How far it left the original generator beside the pivots; 0 without `lambdaLocality`. */
+  readonly locality: Float64Array;
 }
 
 /** What {@link StyleClip.invert} gives. Plain data. */
@@ -54,9 +64,8 @@ export interface InvertResult {
   readonly noise: NoiseMaps | undefined;
   /** Of `'pti'`: what tuning added to the generator; for `Generator.load(file, { difference })`. */
   readonly difference: GeneratorDifference | undefined;
-  /** Of `'pti'`: total, pixel and feature before each update of the generator. */
-  readonly tuning:
-    { readonly total: Float64Array; readonly pixel: Float64Array; readonly feature: Float64Array } | undefined;
+  /** Of `'pti'`: losses before each update of the generator. */
+  readonly tuning: TuningCurves | undefined;
   readonly snapshots: readonly { readonly step: number; readonly images: Images }[];
   /** Of the whole. */
   readonly seconds: number;
@@ -64,7 +73,6 @@ export interface InvertResult {
 
 const PARTS = ['total', 'pixel', 'pooled', 'feature', 'noise', 'start'] as const;
 const ENDS = ['steps', 'steps', 'not-finite', 'exploded'] as const;
-const CALL_MS = 300;
 
 type System = Pick<StyleClip, 'generator' | 'clip' | 'identity' | 'encoder'>;
 
@@ -88,9 +96,12 @@ export async function invertPictures(
       ? undefined
       : await Perceptual.load(settings.lpips, { device: device as Device, trust: settings.trust, signal: o.signal });
   try {
-    const network: Model | undefined = {
-      ...{ clip: system.clip, identity: system.identity, perceptual, none: undefined },
-    }[settings.native.feature];
+    const network = { ...{ clip: system.clip, identity: system.identity, perceptual, none: undefined } }[
+      settings.native.feature
+    ];
+    if (settings.method === 'pti' && generator.tuned) {
+      fail('ARGUMENT', 'the generator was tuned before', 'Load it without its difference, and tune that.');
+    }
     let start: Latents | undefined;
     if (settings.method === 'encoder') {
       start = await encoder!.encode(targets, silent);
@@ -104,16 +115,23 @@ export async function invertPictures(
       // Rendering nothing, but checked as if.
       await generator.styles(start, { ...silent, force: o.force ?? false });
     }
+    const { batch: _batch, seed, ...kept } = settings.native;
+    const inversion: Inversion = {
+      ...{ generator, network, targets, settings, signal: o.signal, onProgress: o.onProgress },
+      run: {
+        ...{ ...kept, method: settings.method, seed: seed.toString(), targets: digest(targets.data) },
+        ...{ generator: sha256, network: network?.info.sha256 },
+        start: settings.method === 'encoder' ? encoder!.info.sha256 : start && digest(start.data),
+      },
+    };
     const way: { step: number; images: Images }[] = [];
-    const found =
-      settings.native.steps === 0 ? undefined : await descend(generator, network, targets, start, settings, o, way);
-    const latents =
-      found === undefined
-        ? Latents.from(start!.data, start!.shape, 'w_plus', { generatorSha256: sha256 })
-        : latentsOf(found, settings, sha256);
-    const noise = found === undefined || found.noise.length === 0 ? undefined : NoiseMaps.from(found.noise, sha256);
-    const tuned =
-      settings.method === 'pti' ? await tune(generator, network, targets, latents, noise, settings, o) : undefined;
+    const found = settings.native.steps === 0 ? undefined : await descend(inversion, start, way);
+    const latents = found?.latents ?? Latents.from(start!.data, start!.shape, 'w_plus', { generatorSha256: sha256 });
+    const noise = settings.keepsNoise ? found?.noise : undefined;
+    if (settings.directory !== undefined) await latents.save(join(settings.directory, INVERSION_FILES.latents));
+    const tuned = settings.method === 'pti' ? await tune(inversion, latents, noise) : undefined;
+    if (settings.directory !== undefined && tuned !== undefined)
+      await saveDifference(join(settings.directory, INVERSION_FILES.difference), tuned.difference);
     const images =
       tuned?.images ??
       (await generator.synthesize(latents, {
@@ -121,10 +139,11 @@ export async function invertPictures(
         as: 'float32',
         ...(noise === undefined ? {} : { noiseMaps: noise }),
       }));
+    const lpips = await perceptual?.compare(images, targets, silent);
     return {
       ...{ latents, images, targets, noise, snapshots: way },
       ...{ difference: tuned?.difference, tuning: tuned?.curve },
-      pictures: report(found, images, targets),
+      pictures: report(found?.native, images, targets, lpips),
       seconds: (performance.now() - started) / 1000,
     };
   } finally {
@@ -153,126 +172,6 @@ export async function readTargets(
   return images.resize(size);
 }
 
-/** The latents' descent. */
-async function descend(
-  generator: Generator,
-  network: Model | undefined,
-  targets: Images,
-  start: Latents | undefined,
-  settings: InversionSettings,
-  o: InvertOptions,
-  way: { step: number; images: Images }[],
-): Promise<NativeInverterResult> {
-  const addon = native();
-  const silent: RunOptions = { signal: o.signal };
-  const { steps } = settings.native;
-  const handle = await inRun(silent, async (run) =>
-    addon.openInverter(
-      handleOf(generator),
-      network === undefined ? undefined : handleOf(network),
-      pixels(targets),
-      start === undefined ? undefined : { data: start.data, shape: [...start.shape] },
-      settings.native,
-      run,
-    ),
-  );
-  const snapshot = async (step: number, best: boolean): Promise<void> => {
-    const now = await addon.inverterResult(handle, best);
-    const noiseMaps = now.noise.length === 0 ? undefined : NoiseMaps.from(now.noise);
-    const latents = latentsOf(now, settings, generator.info.sha256);
-    way.push({ step, images: await generator.synthesize(latents, { ...silent, as: 'float32', noiseMaps }) });
-  };
-  try {
-    const started = performance.now();
-    let [step, running, pace] = [0, true, 1];
-    while (running) {
-      if (settings.snapshots > 0 && step % settings.snapshots === 0) await snapshot(step, false);
-      const next = settings.snapshots > 0 ? settings.snapshots - (step % settings.snapshots) : steps;
-      const wanted = Math.min(pace, next);
-      const call = performance.now();
-      ({ step, running } = await inRun(silent, async (run) => addon.advanceInverter(handle, wanted, run)));
-      const now = performance.now();
-      pace = Math.max(1, Math.min(1000, Math.round((wanted * CALL_MS) / Math.max(1, now - call))));
-      const rate = step / Math.max(1e-6, (now - started) / 1000);
-      o.onProgress?.({
-        ...{ phase: 'invert', done: step, total: steps, unit: 'steps', rate, secondsLeft: (steps - step) / rate },
-      });
-    }
-    if (settings.snapshots > 0) await snapshot(step, true);
-    return await addon.inverterResult(handle, true);
-  } finally {
-    await addon.closeInverter(handle).catch(() => undefined);
-  }
-}
-
-/** Pivotal tuning of a copy of the generator. */
-async function tune(
-  generator: Generator,
-  network: Model | undefined,
-  targets: Images,
-  pivots: Latents,
-  noise: NoiseMaps | undefined,
-  settings: InversionSettings,
-  o: InvertOptions,
-) {
-  const addon = native();
-  const silent: RunOptions = { signal: o.signal };
-  const wPlus = pivots.space === 'w' ? await generator.truncate(pivots, { ...silent, truncationPsi: 1 }) : pivots;
-  const { file, device, sha256 } = generator.info;
-  await using copy = await Generator.load(file, { device: device as Device, trust: true, signal: o.signal });
-  const handle = await inRun(silent, async (run) =>
-    addon.openTuner(
-      handleOf(copy),
-      network === undefined ? undefined : handleOf(network),
-      pixels(targets),
-      { data: wPlus.data, shape: [...wPlus.shape] },
-      noise?.maps.map(({ data, shape }) => ({ data, shape: [...shape] })),
-      settings.tuner,
-      run,
-    ),
-  );
-  try {
-    const { steps } = settings.tuner;
-    const started = performance.now();
-    let [step, running, pace] = [0, true, 1];
-    while (running) {
-      const call = performance.now();
-      const wanted = pace;
-      ({ step, running } = await inRun(silent, async (run) => addon.advanceTuner(handle, wanted, run)));
-      const now = performance.now();
-      pace = Math.max(1, Math.min(1000, Math.round((wanted * CALL_MS) / Math.max(1, now - call))));
-      const rate = step / Math.max(1e-6, (now - started) / 1000);
-      o.onProgress?.({
-        ...{ phase: 'tune', done: step, total: steps, unit: 'steps', rate, secondsLeft: (steps - step) / rate },
-      });
-    }
-    const { difference, curve } = await addon.tunerResult(handle);
-    const column = (i: number): Float64Array =>
-      Float64Array.from({ length: curve.shape[0]! }, (_, row) => curve.data[row * 3 + i]!);
-    return {
-      difference: { tensors: difference, generatorSha256: sha256 },
-      curve: { total: column(0), pixel: column(1), feature: column(2) },
-      images: await copy.synthesize(wPlus, { ...silent, as: 'float32', noiseMaps: noise }),
-    };
-  } finally {
-    await addon.closeTuner(handle).catch(() => undefined);
-  }
-}
-
-async function inRun<T>(options: RunOptions, work: Parameters<typeof runNative<T>>[2]): Promise<T> {
-  const addon = native();
-  return runNative(options, () => addon.createCancel(), work);
-}
-
-function pixels({ data, count, width, height }: Images): NativeTensor<Uint8Array | Float32Array> {
-  return { data, shape: data instanceof Uint8Array ? [count, height, width, 3] : [count, 3, height, width] };
-}
-
-function latentsOf(found: NativeInverterResult, settings: InversionSettings, generatorSha256: string): Latents {
-  const { data, shape } = found.latents;
-  return Latents.from(data, shape, settings.native.wPlus ? 'w_plus' : 'w', { generatorSha256 });
-}
-
 /** Mean square error of each picture, scale [-1, 1]. */
 export function meanSquareErrors(images: Images, targets: Images): Float64Array {
   const { data, count, width, height } = images;
@@ -290,10 +189,16 @@ export function meanSquareErrors(images: Images, targets: Images): Float64Array 
   });
 }
 
-function report(found: NativeInverterResult | undefined, images: Images, targets: Images): InvertedPicture[] {
+function report(
+  found: NativeInverterResult | undefined,
+  images: Images,
+  targets: Images,
+  distances: Float32Array | undefined,
+): InvertedPicture[] {
   const errors = meanSquareErrors(images, targets);
   return Array.from(errors, (mse, i) => {
-    if (found === undefined) return { mse, bestStep: 0, stopped: 'steps', loss: undefined };
+    const lpips = distances?.[i];
+    if (found === undefined) return { mse, lpips, bestStep: 0, stopped: 'steps', loss: undefined };
     const width = found.curves.shape[2]!;
     const row = (part: number): Float64Array =>
       found.curves.data.slice((i * PARTS.length + part) * width, (i * PARTS.length + part + 1) * width);
@@ -308,6 +213,6 @@ function report(found: NativeInverterResult | undefined, images: Images, targets
         `invert: the loss of picture ${i} ${stopped === 'exploded' ? 'exploded' : 'was no number'} at step ${length - 1}; its best before is kept`,
       );
     }
-    return { mse, bestStep: Number(found.bestStep.data[i]), stopped, loss: loss as unknown as InversionCurves };
+    return { mse, lpips, bestStep: Number(found.bestStep.data[i]), stopped, loss: loss as unknown as InversionCurves };
   });
 }

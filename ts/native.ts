@@ -217,6 +217,7 @@ export interface NativeEncoderTraining {
   batch: number;
   /** 0: all. */
   imageBatch: number;
+  optimizer: 'adam' | 'ranger';
   learningRate: number;
   warmUp: number;
   lambdaLatent: number;
@@ -289,12 +290,24 @@ export interface NativeTunerOptions {
   lambdaFeature: number;
   /** 0: never. */
   enough: number;
+  /** 0: none. */
+  lambdaLocality: number;
+  localityDistance: number;
+  /** Of the latents that locality is asked at. */
+  seed: bigint;
   batch: number;
   feature: NativeFeature;
 }
 
-/** weights.*, first.*, second.*, best.*, and numbers [step, best step, best]. */
-export type NativeEncoderState = Record<string, NativeTensor<Float32Array | Float64Array | BigInt64Array>>;
+/** What a run goes on from, by the core's names. */
+export type NativeState = Record<string, NativeTensor<Float32Array | Float64Array | BigInt64Array>>;
+
+export interface NativeInversionStep {
+  running: boolean;
+  step: number;
+  /** Mean of the last totals; NaN before the first. */
+  loss: number;
+}
 
 export interface NativeMapperOptions {
   lambdaClip: number;
@@ -512,6 +525,14 @@ export interface NativeAddon {
     run: NativeRun,
   ): Promise<NativeTensor<Float32Array>>;
 
+  /** [n]: distances of two batches of one size. */
+  perceptualDistance(
+    model: NativeModel,
+    images: NativeTensor<Uint8Array | Float32Array>,
+    others: NativeTensor<Uint8Array | Float32Array>,
+    run: NativeRun,
+  ): Promise<NativeTensor<Float32Array>>;
+
   /** Mapper. latents + 0.1 · strength · M(latents): w_plus [n,rows,w] or s [n,total]. */
   map(
     model: NativeModel,
@@ -591,8 +612,8 @@ export interface NativeAddon {
   advanceEncoderTraining(handle: unknown, steps: number, run: NativeRun): Promise<NativeEncoderProgress>;
   /** Held-out losses; keeps the weights where they are the best so far. */
   validateEncoder(handle: unknown, run: NativeRun): Promise<NativeEncoderProgress>;
-  encoderTrainingState(handle: unknown): Promise<NativeEncoderState>;
-  restoreEncoderTraining(handle: unknown, state: NativeEncoderState): Promise<void>;
+  encoderTrainingState(handle: unknown): Promise<NativeState>;
+  restoreEncoderTraining(handle: unknown, state: NativeState): Promise<void>;
   writeTrainedEncoder(
     handle: unknown,
     options: { file: string; best: boolean; storageDtype: string; licence: string },
@@ -610,9 +631,11 @@ export interface NativeAddon {
     options: NativeInverterOptions,
     run: NativeRun,
   ): Promise<unknown>;
-  advanceInverter(handle: unknown, steps: number, run: NativeRun): Promise<{ running: boolean; step: number }>;
+  advanceInverter(handle: unknown, steps: number, run: NativeRun): Promise<NativeInversionStep>;
   /** Where the loss was lowest, or where it is now. */
   inverterResult(handle: unknown, best: boolean): Promise<NativeInverterResult>;
+  inverterState(handle: unknown): Promise<NativeState>;
+  restoreInverter(handle: unknown, state: NativeState): Promise<void>;
   closeInverter(handle: unknown): Promise<void>;
   /** `generator` is changed. */
   openTuner(
@@ -624,12 +647,17 @@ export interface NativeAddon {
     options: NativeTunerOptions,
     run: NativeRun,
   ): Promise<unknown>;
-  advanceTuner(handle: unknown, steps: number, run: NativeRun): Promise<{ running: boolean; step: number }>;
-  /** `curve`: [evaluations, total pixel feature]. */
-  tunerResult(handle: unknown): Promise<{
+  advanceTuner(handle: unknown, steps: number, run: NativeRun): Promise<NativeInversionStep>;
+  /** Of the present weights, or those of the lowest total. `curve`: [evaluations, total pixel feature locality]. */
+  tunerResult(
+    handle: unknown,
+    best: boolean,
+  ): Promise<{
     difference: Record<string, NativeTensor<Float32Array>>;
     curve: NativeTensor<Float64Array>;
   }>;
+  tunerState(handle: unknown): Promise<NativeState>;
+  restoreTuner(handle: unknown, state: NativeState): Promise<void>;
   closeTuner(handle: unknown): Promise<void>;
   /** Adds to the generator's weights. */
   applyDifference(generator: NativeModel, difference: Record<string, NativeTensor<Float32Array>>): Promise<void>;

@@ -1,8 +1,11 @@
 // LPIPS as a TorchScript module, given by its file. Not shipped: its weights are others' work.
 
-import { loadModel, Model, modelInfo } from './model.js';
+import { checkOptions } from './check.js';
+import { imageTensor } from './clip.js';
+import type { ImagesLike } from './images.js';
+import { callModel, loadModel, Model, modelInfo } from './model.js';
 import type { NativeModel } from './native.js';
-import type { ModelInfo, ModelOptions } from './types.js';
+import type { ModelInfo, ModelOptions, RunOptions } from './types.js';
 
 /**
  * A TorchScript module that compares pictures: `forward(a, b)` gives distances of pictures in [-1, 1] (LPIPS), or
@@ -23,5 +26,12 @@ export class Perceptual extends Model {
 
   get info(): ModelInfo {
     return this.#info;
+  }
+
+  /** How far pictures are from others of the same size, one by one: [n]. `SHAPE` when number or size differ. */
+  async compare(images: ImagesLike, others: ImagesLike, options?: RunOptions): Promise<Float32Array> {
+    const o = checkOptions(options, ['signal', 'onProgress'], 'compare');
+    const [a, b] = [imageTensor(images), imageTensor(others)];
+    return (await callModel(this, o, (addon, handle, run) => addon.perceptualDistance(handle, a, b, run))).data;
   }
 }

@@ -1,16 +1,17 @@
 // The state of a run on the disk, whatever run it is: one .safetensors file of a named format, with the settings that it
-// belongs to. Latent optimisation and both trainings go on from such files.
+// belongs to. Latent optimisation, inversion and both trainings go on from such files.
 
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { fail } from './check.js';
 import { readSafetensors, type Safetensors } from './files/safetensors.js';
+import type { NativeState } from './native.js';
 
 /** What makes a run the same run: its settings by name, and digests of what is too long to show. */
 export type RunIdentity = Readonly<Record<string, unknown>>;
 
 /** Digest of numbers, for a {@link RunIdentity}. */
-export function digest(data: Float32Array): string {
+export function digest(data: Float32Array | Uint8Array): string {
   return createHash('sha256')
     .update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
     .digest('hex');
@@ -56,6 +57,24 @@ export async function readRunFile(
     );
   }
   return read;
+}
+
+/** All tensors of a run's file, by name. */
+export function savedTensors({ tensors }: Safetensors, file: string): NativeState {
+  const state: NativeState = {};
+  for (const [name, { dtype, shape, bytes }] of tensors) {
+    const { buffer } = new Uint8Array(bytes);
+    const data =
+      dtype === 'F32'
+        ? new Float32Array(buffer)
+        : dtype === 'F64'
+          ? new Float64Array(buffer)
+          : dtype === 'I64'
+            ? new BigInt64Array(buffer)
+            : damagedRun(file, `has a tensor '${name}' of ${dtype}`);
+    state[name] = { data, shape: [...shape] };
+  }
+  return state;
 }
 
 /** The object that a text is the JSON of, or undefined. */

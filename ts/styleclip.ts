@@ -22,6 +22,7 @@ import { trainMapper } from './mapper-training.js';
 import { handleOf } from './model.js';
 import { checkMatch } from './model-match.js';
 import type { NativeRelevance, NativeSweepOptions } from './native.js';
+import type { GeneratorDifference } from './noise-maps.js';
 import { Relevance } from './relevance.js';
 import { optimizeLatents, type OptimizeResult } from './optimize.js';
 import type { OptimizeOptions } from './optimize-settings.js';
@@ -42,6 +43,8 @@ export interface LoadOptions {
   identity?: string | URL | undefined;
   /** Encoder archive. */
   encoder?: string | URL | undefined;
+  /** What a pivotal tuning added to the generator's weights; see {@link Generator.load}. */
+  difference?: string | URL | GeneratorDifference | undefined;
   /** Of all of them. Default: `configure({ device })`, else `STYLECLIP_DEVICE`, else `'auto'`. */
   device?: Device | undefined;
   /** Of all of them. Default `'float32'`. */
@@ -51,10 +54,13 @@ export interface LoadOptions {
   signal?: AbortSignal | undefined;
 }
 
+type CommonOptions = Pick<LoadOptions, 'difference' | 'device' | 'dtype' | 'trust' | 'signal'>;
+
 /** Names of the archives in a model folder. */
 const FILES = { generator: 'generator.pt', clip: 'clip.pt', identity: 'identity.pt', encoder: 'encoder.pt' } as const;
 const RELEVANCE_FILE = 'relevance.safetensors';
-const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', 'device', 'dtype', 'trust', 'signal'];
+const COMMON_KEYS = ['difference', 'device', 'dtype', 'trust', 'signal'];
+const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', ...COMMON_KEYS];
 
 /** Channels that an approximate sweep is compared on: 0.3 % of the work of config-f's 6048. */
 const CHECKED_CHANNELS = 16;
@@ -83,18 +89,15 @@ export class StyleClip implements Closeable {
    *
    * @param model `'cats'` (default): the embedded ones; a folder with `generator.pt`, `clip.pt` and perhaps
    *   `identity.pt`, `encoder.pt`; or the files one by one
-   * @param options device, dtype, trust, signal (may also stand beside the files)
+   * @param options difference, device, dtype, trust, signal (may also stand beside the files)
    * @throws StyleClipError as {@link Generator.load}; models that were already loaded are closed again
    */
-  static async load(
-    model: string | URL | LoadOptions = 'cats',
-    options?: Pick<LoadOptions, 'device' | 'dtype' | 'trust' | 'signal'>,
-  ): Promise<StyleClip> {
+  static async load(model: string | URL | LoadOptions = 'cats', options?: CommonOptions): Promise<StyleClip> {
     const named = typeof model === 'string' || model instanceof URL;
     const given = { ...checkOptions(named ? undefined : model, LOAD_KEYS, 'StyleClip.load') };
-    const common = {
+    const { difference, ...common } = {
       ...pick(given),
-      ...checkOptions(options, ['device', 'dtype', 'trust', 'signal'], 'StyleClip.load'),
+      ...checkOptions(options, COMMON_KEYS, 'StyleClip.load'),
     };
     const some = given.generator ?? given.clip ?? given.identity ?? given.encoder;
     const folder = named ? modelFolder(model) : some === undefined ? modelFolder('cats') : undefined;
@@ -114,7 +117,7 @@ export class StyleClip implements Closeable {
     };
     try {
       const models: Models = {
-        generator: keep(await Generator.load(files.generator, common)),
+        generator: keep(await Generator.load(files.generator, { ...common, difference })),
         clip: keep(await Clip.load(files.clip, common)),
         identity: files.identity === undefined ? undefined : keep(await Identity.load(files.identity, common)),
         encoder: files.encoder === undefined ? undefined : keep(await Encoder.load(files.encoder, common)),
@@ -471,9 +474,9 @@ interface Models {
   encoder: Encoder | undefined;
 }
 
-function pick(o: LoadOptions): Pick<LoadOptions, 'device' | 'dtype' | 'trust' | 'signal'> {
-  const { device, dtype, trust, signal } = o;
-  return { device, dtype, trust, signal };
+function pick(o: LoadOptions): CommonOptions {
+  const { difference, device, dtype, trust, signal } = o;
+  return { difference, device, dtype, trust, signal };
 }
 
 /** `cats` is the package's own folder, unless there is one of that name here; anything else is a path. */

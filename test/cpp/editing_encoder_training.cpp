@@ -117,6 +117,37 @@ TEST_CASE("the held-out error falls, the best weights are kept, and they make an
   CHECK((again - images).square().mean().item<double>() == doctest::Approx(run.best_image()).epsilon(1e-4));
 }
 
+TEST_CASE("Ranger: the first update is RAdam's without the second moment, and Lookahead is part of the state") {
+  auto options = settings();
+  options.optimizer = styleclip::TrainingOptimizer::Ranger;
+  options.warm_up = 0;
+  options.clip_gradient = 1e9;
+  auto run = trainer(options);
+  const auto before = run.state();
+  run.advance(1, {});
+  const auto after = run.state();
+  CHECK(at::equal(before.at("weights.latlayer1.weight"), before.at("slow.latlayer1.weight")));
+  CHECK(at::equal(after.at("slow.latlayer1.weight"), before.at("slow.latlayer1.weight")));
+  // β1 is 0.95: the first moment is 0.05 g, and the step rate · g.
+  const at::Tensor gradient = after.at("first.latlayer1.weight") / 0.05;
+  CHECK(at::allclose(after.at("weights.latlayer1.weight"),
+                     before.at("weights.latlayer1.weight") - options.learning_rate * gradient, 1e-5, 1e-7));
+  CHECK(gradient.flatten(1).mean(1).abs().max().item<double>() < 1e-6);  // centralised
+  run.advance(5, {});
+  CHECK_FALSE(at::equal(run.state().at("slow.latlayer1.weight"), before.at("slow.latlayer1.weight")));
+  CHECK(at::equal(run.state().at("slow.latlayer1.weight"), run.state().at("weights.latlayer1.weight")));
+
+  auto resumed = trainer(options);
+  resumed.restore(after);
+  resumed.advance(5, {});
+  CHECK(same(resumed.state(), run.state()));
+  auto adam = trainer(settings());
+  CHECK_FALSE(adam.state().contains("slow.latlayer1.weight"));
+  auto missing = after;
+  missing.erase("slow.latlayer1.weight");
+  CHECK(tiny::error_of([&] { resumed.restore(missing); }).code() == ErrorCode::Shape);
+}
+
 TEST_CASE("a run that goes on reaches the same weights") {
   auto whole = trainer(settings());
   whole.validate({});

@@ -1,5 +1,5 @@
 // Inversion: losses fall to where the result says, problems share nothing, noise maps come back normalised, what cannot go on
-// stops with its best, and a tuned generator is the original one and its difference.
+// stops with its best, and what was stopped goes on.
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/api/module.h>
 
@@ -193,6 +193,51 @@ TEST_CASE("what is no number, or explodes, stops alone with its best") {
   CHECK(inverter.step() == 0);
 }
 
+TEST_CASE("an inversion that goes on ends where it would have") {
+  const at::Tensor images = pictures(3);
+  FeatureNetwork network;
+  network.clip = &tiny::clip();
+  InversionOptions options = projector();
+  options.steps = 20;
+  styleclip::Inverter whole(tiny::generator(), network, images, {}, options, {});
+  CHECK(std::isnan(whole.loss()));
+  whole.advance(20, {});
+  styleclip::Inverter part(tiny::generator(), network, images, {}, options, {});
+  part.advance(7, {});
+  const auto kept = part.state();
+  part.advance(5, {});  // lost
+  styleclip::Inverter resumed(tiny::generator(), network, images, {}, options, {});
+  resumed.restore(kept);
+  CHECK(resumed.step() == 7);
+  CHECK(resumed.loss() == doctest::Approx(kept.at("curves").select(1, 0).select(1, 6).mean().item<double>()));
+  CHECK_FALSE(resumed.advance(100, {}));
+  const auto same = [](const styleclip::Inverter& a, const styleclip::Inverter& b) {
+    const auto of_a = a.state(), of_b = b.state();
+    for (const auto& [name, tensor] : of_a) {
+      CAPTURE(name);
+      CHECK(at::equal(tensor.nan_to_num(-1), of_b.at(name).nan_to_num(-1)));
+    }
+    CHECK(of_a.size() == of_b.size());
+  };
+  same(resumed, whole);
+  styleclip::Inverter done(tiny::generator(), network, images, {}, options, {});
+  done.restore(whole.state());
+  CHECK_FALSE(done.advance(1, {}));
+  same(done, whole);
+
+  const auto refused = [&](const char* name, const at::Tensor& tensor) {
+    auto wrong = kept;
+    wrong[name] = tensor;
+    return tiny::error_of([&] { resumed.restore(wrong); }).code();
+  };
+  CHECK(refused("second.2", at::zeros({1})) == ErrorCode::Shape);
+  CHECK(refused("point.0", kept.at("point.0").to(at::kDouble)) == ErrorCode::Shape);
+  CHECK(refused("step", at::full({1}, 21, at::kLong)) == ErrorCode::Range);
+  CHECK(refused("step", at::full({1}, -1, at::kLong)) == ErrorCode::Range);
+  CHECK(refused("end", at::full({3}, 9, at::kLong)) == ErrorCode::Range);
+  same(resumed, whole);
+}
+
 TEST_CASE("modules that compare: features, distances of two, and what is refused") {
   const auto features = perceptual("def forward(self, x):\n    return torch.flatten(x, 1) * 2\n");
   const at::Tensor a = pictures(2), b = pictures(2, 70);
@@ -223,48 +268,6 @@ TEST_CASE("modules that compare: features, distances of two, and what is refused
         ErrorCode::ModelMismatch);
   const auto wrong = perceptual("def forward(self, a, b):\n    return a - b\n");
   CHECK(tiny::error_of([&] { wrong->distance(a, a); }).code() == ErrorCode::ModelMismatch);
-}
-
-TEST_CASE("pivotal tuning: the picture comes nearer, the difference makes a fresh generator the tuned one") {
-  const at::Tensor images = pictures(2);
-  const auto copy = tiny::load_generator(tiny::generator_weights());
-  const at::Tensor pivots = copy->truncate(copy->mapping(copy->sample_z(2, 4)), 1, -1);
-  styleclip::TuningOptions options;
-  options.steps = 60;
-  options.learning_rate = 3e-3;
-  options.lambda_feature = 0;
-  styleclip::PivotalTuner tuner(*copy, {}, images, pivots, {}, options);
-  while (tuner.advance(11, {})) {
-  }
-  CHECK(tuner.step() == 60);
-  const at::Tensor curve = tuner.curve();
-  CHECK(curve.sizes() == at::IntArrayRef({60, 3}));
-  const auto error = [&](styleclip::Generator& generator) {
-    return (generator.synthesis(generator.styles(pivots)) - images).square().mean().item<double>();
-  };
-  CHECK(curve[0][1].item<double>() == doctest::Approx(error(tiny::generator())).epsilon(1e-4));
-  CHECK(error(*copy) < 0.5 * error(tiny::generator()));
-  const auto difference = tuner.difference();
-  CHECK(difference.contains("convs.0.conv.weight"));
-  CHECK_FALSE(difference.contains("style.1.weight"));
-  CHECK_FALSE(difference.contains("noises.noise_0"));
-  for (const auto& [name, tensor] : copy->tensors()) CHECK_FALSE(tensor.requires_grad());
-
-  const auto fresh = tiny::load_generator(tiny::generator_weights());
-  styleclip::apply_difference(*fresh, difference);
-  CHECK(error(*fresh) == doctest::Approx(error(*copy)).epsilon(1e-3));
-  CHECK(tiny::error_of([&] { styleclip::apply_difference(*fresh, {{"nothing", at::zeros({1})}}); }).code() ==
-        ErrorCode::ModelMismatch);
-  auto broken = difference;
-  broken.begin()->second = at::full_like(broken.begin()->second, std::numeric_limits<float>::quiet_NaN());
-  CHECK(tiny::error_of([&] { styleclip::apply_difference(*fresh, broken); }).code() == ErrorCode::NotFinite);
-  CHECK(error(*fresh) == doctest::Approx(error(*copy)).epsilon(1e-3));
-
-  options.learning_rate = 1e30;
-  const auto other = tiny::load_generator(tiny::generator_weights());
-  styleclip::PivotalTuner wild(*other, {}, images, pivots, {}, options);
-  CHECK(tiny::error_of([&] { wild.advance(10, {}); }).code() == ErrorCode::NotFinite);
-  CHECK(error(*other) <= error(tiny::generator()) * (1 + 1e-5));
 }
 
 TEST_CASE("what an inversion refuses") {

@@ -11,6 +11,7 @@
 
 #include "styleclip/models.h"
 #include "styleclip/run.h"
+#include "styleclip/training.h"
 
 namespace styleclip {
 
@@ -19,7 +20,8 @@ struct EncoderTrainingOptions {
   std::int64_t batch = 16;
   /// Of these, the first so many are rendered again from ŵ for image, identity and CLIP, which costs most; 0: all.
   std::int64_t image_batch = 0;
-  /// Adam's, after the warm-up, falling to 0 as a cosine.
+  TrainingOptimizer optimizer = TrainingOptimizer::Adam;  // e4e's and pSp's is Ranger
+  /// After the warm-up, falling to 0 as a cosine.
   double learning_rate = 2e-3;
   std::int64_t warm_up = 200;
   /// Of mean ((w − ŵ)/σ)², σ one number: the root of w's mean variance.
@@ -73,7 +75,7 @@ class EncoderTrainer {
   double best_image() const;
   std::int64_t best_step() const;
 
-  /// Everything, for going on bit for bit: weights.*, first.*, second.*, best.*, and numbers [step, best step, best image].
+  /// Everything, for going on bit for bit: weights.*, first.*, second.*, best.*, of Ranger slow.*, and numbers [step, best step, best image].
   std::map<std::string, at::Tensor> state() const;
   /// Throws Shape for another run's.
   void restore(const std::map<std::string, at::Tensor>& state);

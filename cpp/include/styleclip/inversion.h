@@ -75,6 +75,14 @@ class Inverter {
   /// Up to `steps` updates, and after the last one a look at where it led. Returns whether it goes on.
   bool advance(std::int64_t steps, const RunContext& run);
   std::int64_t step() const;
+  /// Mean over the pictures of the last totals seen; not a number before the first step.
+  double loss() const;
+
+  /// Everything, for going on bit for bit, on the CPU: point.i, first.i, second.i, best.i (0: latents, then noise maps),
+  /// origin, best_total, best_step, end, curves, step.
+  std::map<std::string, at::Tensor> state() const;
+  /// Throws Shape or Range for another run's, and changes nothing then.
+  void restore(const std::map<std::string, at::Tensor>& state);
 
   struct Result {
     at::Tensor latents;             // [n, rows, width] or [n, width]
@@ -96,6 +104,12 @@ struct TuningOptions {
   double lambda_pixel = 1, lambda_feature = 1;
   /// Ends when the mean feature distance is at most this; 0: never.
   double enough = 0;
+  /// Of the tuned generator's square error and feature distance to the original one at a random latent near a pivot, one
+  /// a step, without noise: keeps what tuning does local. 0, the released code's default: none; 0.1 is its weight.
+  double lambda_locality = 0;
+  /// How far from the pivot that latent is, in w's own unit, as the length of all rows together; released: 30.
+  double locality_distance = 30;
+  std::uint64_t seed = 0;  // of those latents
   std::int64_t batch = 0;  // pictures a forward; 0: by memory
 };
 
@@ -112,10 +126,18 @@ class PivotalTuner {
   /// Up to `steps` updates. Returns whether it goes on. A loss that is no number throws NotFinite and leaves the best weights.
   bool advance(std::int64_t steps, const RunContext& run);
   std::int64_t step() const;
-  /// [steps made + …, 3] float64: total, pixel, feature before each update.
+  /// The last total; not a number before the first step.
+  double loss() const;
+  /// [steps made + …, 4] float64: total, pixel, feature, locality before each update; the parts are not weighted.
   at::Tensor curve() const;
-  /// By name: tuned weights − original ones.
-  std::map<std::string, at::Tensor> difference() const;
+  /// By name: tuned weights − original ones; `best`: those of the lowest total that was seen.
+  std::map<std::string, at::Tensor> difference(bool best = false) const;
+
+  /// Everything, for going on bit for bit, on the CPU: weights.*, first.*, second.*, best.*, curve, numbers [step, lowest
+  /// total, whether it has ended].
+  std::map<std::string, at::Tensor> state() const;
+  /// For a tuner of the same original generator. Throws Shape or Range for another run's, and changes nothing then.
+  void restore(const std::map<std::string, at::Tensor>& state);
 
  private:
   struct Impl;

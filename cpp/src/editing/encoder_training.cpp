@@ -20,12 +20,15 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numbers>
 #include <utility>
 #include <vector>
 
 #include "editing/augment.h"
 #include "editing/encoder_network.h"
+#include "editing/ranger.h"
+#include "editing/saved_state.h"
 #include "relevance/precision.h"
 #include "runtime/philox.h"
 #include "styleclip/error.h"
@@ -33,7 +36,6 @@
 namespace styleclip {
 namespace {
 
-constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
 constexpr std::int64_t kSpreadSamples = 4096;
 // Numbers of samples: training counts from 0, so these are never reached.
 constexpr std::int64_t kHeldOut = std::int64_t{1} << 40, kSecond = std::int64_t{1} << 41;
@@ -99,10 +101,9 @@ struct EncoderTrainer::Impl {
     if (average.eq(0).all().item<bool>()) {
       average.copy_(generator.truncate(w.narrow(0, 0, 1), 0, -1)[0]);
     }
-    for (const std::string& name : network.trained()) {
-      first[name] = at::zeros_like(network.tensors().at(name));
-      second[name] = at::zeros_like(network.tensors().at(name));
-    }
+    std::vector<at::Tensor> parameters;
+    for (const std::string& name : network.trained()) parameters.push_back(network.tensors().at(name));
+    optimizer = std::make_unique<ParameterOptimizer>(options.optimizer, options.learning_rate, parameters);
     for (const auto& [name, tensor] : network.tensors()) best[name] = tensor.clone();
   }
 
@@ -184,10 +185,11 @@ struct EncoderTrainer::Impl {
     return {sums[0] / count, sums[1] / count, sums[2] / count, sums[3] / count, sums[4] / count, sums[5] / count};
   }
 
-  double rate() const {
+  // Of the learning rate, at this step.
+  double share() const {
     const auto t = static_cast<double>(step), all = static_cast<double>(options.steps);
     const double warm = options.warm_up > 0 ? std::min(1.0, (t + 1) / static_cast<double>(options.warm_up)) : 1;
-    return options.learning_rate * warm * 0.5 * (1 + std::cos(std::numbers::pi * t / all));
+    return warm * 0.5 * (1 + std::cos(std::numbers::pi * t / all));
   }
 
   // One update. Nothing of the state changes before all of it is known.
@@ -237,19 +239,25 @@ struct EncoderTrainer::Impl {
                   "The best weights are kept; try a lower learning rate.");
     }
     const double shrink = std::min(1.0, options.clip_gradient / std::max(length, 1e-12));
-    const auto number = static_cast<double>(step + 1);
-    const double lr = rate() / (1 - std::pow(kBeta1, number)), root = std::sqrt(1 - std::pow(kBeta2, number));
-    for (std::size_t i = 0; i < gradients.size(); ++i) {
-      const std::string& name = network.trained()[i];
-      const at::Tensor g = gradients[i] * shrink;
-      at::Tensor &m = first.at(name), &v = second.at(name);
-      m.mul_(kBeta1).add_(g, 1 - kBeta1);
-      v.mul_(kBeta2).addcmul_(g, g, 1 - kBeta2);
-      tensors.at(name).addcdiv_(m, v.sqrt().div_(root).add_(kEpsilon), -lr);
-    }
+    for (at::Tensor& gradient : gradients) gradient = gradient * shrink;
+    optimizer->step(gradients, share());
     for (const auto& [name, tensor] : statistics) tensors.at(name).copy_(tensor);
     ++step;
     return values;
+  }
+
+  // The optimiser's own tensors, by name.
+  std::vector<std::pair<std::string, Tensors>> moments() const {
+    std::vector<std::pair<std::string, Tensors>> all;
+    const auto add = [&](const char* prefix, const std::vector<at::Tensor>& tensors) {
+      Tensors named;
+      for (std::size_t i = 0; i < tensors.size(); ++i) named[network.trained()[i]] = tensors[i];
+      all.emplace_back(prefix, std::move(named));
+    };
+    add("first.", optimizer->first);
+    add("second.", optimizer->second);
+    add("slow.", optimizer->slow);
+    return all;
   }
 
   Generator& generator;
@@ -257,7 +265,8 @@ struct EncoderTrainer::Impl {
   Identity* identity;
   EncoderTrainingOptions options;
   EncoderNetwork network;
-  Tensors first, second, best;
+  std::unique_ptr<ParameterOptimizer> optimizer;
+  Tensors best;
   double deviation = 1, best_image = std::numeric_limits<double>::infinity();
   std::int64_t step = 0, best_step = 0;
 };
@@ -326,9 +335,8 @@ std::map<std::string, at::Tensor> EncoderTrainer::state() const {
     for (const auto& [name, tensor] : tensors) all[prefix + name] = tensor.to(at::kCPU).clone();
   };
   add("weights.", impl_->network.tensors());
-  add("first.", impl_->first);
-  add("second.", impl_->second);
   add("best.", impl_->best);
+  for (const auto& [prefix, tensors] : impl_->moments()) add(prefix, tensors);
   all["numbers"] = at::tensor(
       {static_cast<double>(impl_->step), static_cast<double>(impl_->best_step), impl_->best_image}, at::kDouble);
   return all;
@@ -337,30 +345,21 @@ std::map<std::string, at::Tensor> EncoderTrainer::state() const {
 void EncoderTrainer::restore(const std::map<std::string, at::Tensor>& state) {
   const c10::InferenceMode inference(false);
   const c10::AutoGradMode gradient(false);
-  const auto find = [&state](const std::string& name, const at::Tensor& like) -> const at::Tensor& {
-    const auto found = state.find(name);
-    if (found == state.end() || found->second.sizes() != like.sizes() ||
-        found->second.scalar_type() != like.scalar_type()) {
-      throw Error(ErrorCode::Shape, "The state belongs to another training: '" + name + "' does not fit.",
-                  "Start anew.");
-    }
-    return found->second;
-  };
-  const at::Tensor numbers = find("numbers", at::zeros({3}, at::kDouble)).contiguous();
+  const at::Tensor numbers = saved_tensor(state, "numbers", at::kDouble, {3});
+  auto moments = impl_->moments();
   for (const bool write : {false, true}) {  // all of it fits, or nothing changes
     const auto take = [&](const std::string& prefix, Tensors& tensors) {
       for (auto& [name, tensor] : tensors) {
-        const at::Tensor& from = find(prefix + name, tensor);
+        const at::Tensor from = saved_tensor(state, prefix + name, tensor);
         if (write) tensor.copy_(from);
       }
     };
     take("weights.", impl_->network.tensors());
-    take("first.", impl_->first);
-    take("second.", impl_->second);
     take("best.", impl_->best);
+    for (auto& [prefix, tensors] : moments) take(prefix, tensors);
   }
   const auto* values = numbers.const_data_ptr<double>();
-  impl_->step = static_cast<std::int64_t>(values[0]);
+  impl_->step = impl_->optimizer->steps = static_cast<std::int64_t>(values[0]);
   impl_->best_step = static_cast<std::int64_t>(values[1]);
   impl_->best_image = values[2];
 }

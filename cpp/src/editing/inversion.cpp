@@ -20,6 +20,7 @@
 #include <numbers>
 #include <utility>
 
+#include "editing/saved_state.h"
 #include "relevance/batching.h"
 #include "relevance/precision.h"
 #include "runtime/philox.h"
@@ -371,6 +372,67 @@ bool Inverter::advance(std::int64_t steps, const RunContext& run) {
 }
 
 std::int64_t Inverter::step() const { return impl_->step; }
+
+double Inverter::loss() const {
+  const Impl& impl = *impl_;
+  const std::int64_t count = impl.end.size(0);
+  double sum = 0;
+  for (std::int64_t row = 0; row < count; ++row) {
+    const double* totals = impl.curves.const_data_ptr<double>() + row * kParts * (impl.options.steps + 1);
+    std::int64_t at = impl.step;
+    while (at > 0 && std::isnan(totals[at])) --at;
+    sum += totals[at];
+  }
+  return sum / static_cast<double>(count);
+}
+
+SavedState Inverter::state() const {
+  const c10::InferenceMode inference(false);
+  const Impl& impl = *impl_;
+  SavedState all = {{"origin", impl.origin},       {"best_total", impl.best_total},
+                    {"best_step", impl.best_step}, {"end", impl.end},
+                    {"curves", impl.curves},       {"step", at::full({1}, impl.step, at::kLong)}};
+  for (std::size_t i = 0; i < impl.state.size(); ++i) {
+    const std::string number = std::to_string(i);
+    all["point." + number] = impl.state[i];
+    all["first." + number] = impl.first[i];
+    all["second." + number] = impl.second[i];
+    all["best." + number] = impl.best[i];
+  }
+  for (auto& [name, tensor] : all) tensor = tensor.to(at::kCPU).clone();
+  return all;
+}
+
+void Inverter::restore(const SavedState& state) {
+  const c10::InferenceMode inference(false);
+  const c10::AutoGradMode gradient(false);
+  Impl& impl = *impl_;
+  const auto step = saved_tensor(state, "step", at::kLong, {1}).item<std::int64_t>();
+  const at::Tensor end = saved_tensor(state, "end", impl.end);
+  if (step < 0 || step > impl.options.steps || end.lt(0).any().item<bool>() ||
+      end.gt(static_cast<std::int64_t>(InversionEnd::Exploded)).any().item<bool>()) {
+    throw Error(ErrorCode::Range, "The state's step, or an end in it, is none of this inversion.", "Start anew.");
+  }
+  for (const bool write : {false, true}) {
+    const auto take = [&](const std::string& name, at::Tensor& tensor) {
+      const at::Tensor from = saved_tensor(state, name, tensor);
+      if (write) tensor.copy_(from);
+    };
+    take("origin", impl.origin);
+    take("best_total", impl.best_total);
+    take("best_step", impl.best_step);
+    take("end", impl.end);
+    take("curves", impl.curves);
+    for (std::size_t i = 0; i < impl.state.size(); ++i) {
+      const std::string number = std::to_string(i);
+      take("point." + number, impl.state[i]);
+      take("first." + number, impl.first[i]);
+      take("second." + number, impl.second[i]);
+      take("best." + number, impl.best[i]);
+    }
+  }
+  impl.step = step;
+}
 
 Inverter::Result Inverter::result(bool best) const {
   const c10::InferenceMode inference(false);

@@ -1,5 +1,6 @@
 // Pivotal tuning (arXiv 2106.05744; danielroich/PTI, training/coaches): the latents stay, the generator's weights move, by
-// Adam on L2 and a feature distance. All pictures of a run share one generator.
+// Adam on L2 and a feature distance, and where wanted on how far it leaves the original one beside the pivots (their
+// criteria/localitly_regulizer.py). All pictures of a run share one generator.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -14,6 +15,7 @@
 #include <limits>
 #include <utility>
 
+#include "editing/saved_state.h"
 #include "relevance/batching.h"
 #include "relevance/precision.h"
 #include "styleclip/error.h"
@@ -24,6 +26,9 @@ namespace {
 
 constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
 constexpr std::int64_t kActivationsKept = 6;
+constexpr double kLocalityPsi = 0.5;  // truncation of the latents that locality is asked at
+
+enum Part : std::size_t { kTotal, kPixel, kFeature, kLocality, kParts };
 
 // What synthesis learns: not the mapping network (the latents are fixed), nor constants.
 bool is_tuned(const std::string& name, const at::Tensor& tensor) {
@@ -45,9 +50,51 @@ struct PivotalTuner::Impl {
     return maps.empty() ? generator.synthesis(s) : generator.synthesis(s, maps);
   }
 
-  // Total, pixel and feature, means over the pictures; gradients are added up in the weights.
-  std::array<double, 3> passes(const RunContext& run) {
-    std::array<double, 3> sums{};
+  // S of latents, or the pictures there, by the original weights, which stand in for the tuned ones meanwhile.
+  at::Tensor by_original(const at::Tensor& latent) {
+    const c10::AutoGradMode no_graph(false);
+    std::vector<at::Tensor> tuned;
+    tuned.reserve(weights.size());
+    const auto put = [this](const std::vector<at::Tensor>& values) {
+      for (std::size_t i = 0; i < values.size(); ++i) weights[i].copy_(values[i]);
+    };
+    for (const at::Tensor& weight : weights) tuned.push_back(weight.detach().clone());
+    put(original);
+    try {
+      at::Tensor picture = generator.synthesis(generator.styles(latent), NoiseMode::None);
+      put(tuned);
+      return picture;
+    } catch (...) {
+      put(tuned);
+      throw;
+    }
+  }
+
+  // How far the tuned generator is from the original one at a latent on the way from a pivot, each in its turn, to a random
+  // one. Adds to the gradients; gives what is weighted.
+  double locality() {
+    at::Tensor latent;
+    {
+      const c10::AutoGradMode no_graph(false);
+      const at::Tensor z = generator.sample_z(1, options.seed, step);
+      const at::Tensor w =
+          generator.label_dim() > 0 ? generator.mapping(z, generator.sample_labels(1, step)) : generator.mapping(z);
+      const at::Tensor pivot = w_plus.narrow(0, step % w_plus.size(0), 1);
+      const at::Tensor way = generator.truncate(w, kLocalityPsi, -1) - pivot;
+      latent = pivot + way * (options.locality_distance / way.norm().clamp_min(1e-12));
+    }
+    const at::Tensor before = by_original(latent);
+    const c10::AutoGradMode mode(true);
+    const at::Tensor now = generator.synthesis(generator.styles(latent), NoiseMode::None);
+    at::Tensor total = (now - before).square().mean();
+    if (options.lambda_feature > 0) total = total + features.distance(now, features.features(before)).sum();
+    (options.lambda_locality * total).backward({}, false, false, at::TensorList(weights));
+    return total.item<double>();
+  }
+
+  // Means over the pictures; gradients are added up in the weights.
+  std::array<double, kParts> passes(const RunContext& run) {
+    std::array<double, kParts> sums{};
     const std::int64_t all = images.size(0);
     for (std::int64_t from = 0; from < all; from += batch) {
       run.check();
@@ -61,11 +108,16 @@ struct PivotalTuner::Impl {
         total = total + options.lambda_feature * feature;
       }
       (total / static_cast<double>(all)).backward({}, false, false, at::TensorList(weights));
-      sums[0] += total.item<double>();
-      sums[1] += pixel.item<double>();
-      sums[2] += feature.item<double>();
+      sums[kTotal] += total.item<double>();
+      sums[kPixel] += pixel.item<double>();
+      sums[kFeature] += feature.item<double>();
     }
     for (double& sum : sums) sum /= static_cast<double>(all);
+    if (options.lambda_locality > 0) {
+      run.check();
+      sums[kLocality] = locality();
+      sums[kTotal] += options.lambda_locality * sums[kLocality];
+    }
     return sums;
   }
 
@@ -75,7 +127,7 @@ struct PivotalTuner::Impl {
 
   // False when it is done before the step.
   bool update(const RunContext& run) {
-    std::array<double, 3> losses{};
+    std::array<double, kParts> losses{};
     try {
       for (at::Tensor& weight : weights) weight.requires_grad_(true);
       losses = passes(run);
@@ -85,7 +137,7 @@ struct PivotalTuner::Impl {
       forget_gradients();
       throw;
     }
-    bool finite = std::isfinite(losses[0]);
+    bool finite = std::isfinite(losses[kTotal]);
     for (const at::Tensor& weight : weights) {
       finite = finite && (!weight.grad().defined() || weight.grad().isfinite().all().item<bool>());
     }
@@ -96,11 +148,11 @@ struct PivotalTuner::Impl {
                   "The best weights before are kept; try a lower learning rate.");
     }
     curve.push_back(losses);
-    if (losses[0] < lowest) {
-      lowest = losses[0];
+    if (losses[kTotal] < lowest) {
+      lowest = losses[kTotal];
       for (std::size_t i = 0; i < weights.size(); ++i) best[i].copy_(weights[i]);
     }
-    if (options.enough > 0 && options.lambda_feature > 0 && losses[2] <= options.enough) {
+    if (options.enough > 0 && options.lambda_feature > 0 && losses[kFeature] <= options.enough) {
       forget_gradients();
       return false;
     }
@@ -126,7 +178,7 @@ struct PivotalTuner::Impl {
   std::vector<at::Tensor> noise;
   std::vector<std::string> names;
   std::vector<at::Tensor> weights, original, first, second, best;
-  std::vector<std::array<double, 3>> curve;
+  std::vector<std::array<double, kParts>> curve;
   double lowest = std::numeric_limits<double>::infinity();
   std::int64_t step = 0, batch = 1;
   bool enough = false;
@@ -144,7 +196,8 @@ PivotalTuner::PivotalTuner(Generator& generator, const FeatureNetwork& features,
   }
   const bool sensible = options.steps >= 1 && options.learning_rate > 0 && std::isfinite(options.learning_rate) &&
                         options.lambda_pixel >= 0 && options.lambda_feature >= 0 && options.enough >= 0 &&
-                        options.batch >= 0;
+                        options.lambda_locality >= 0 && std::isfinite(options.lambda_locality) &&
+                        options.locality_distance > 0 && std::isfinite(options.locality_distance) && options.batch >= 0;
   if (!sensible) throw Error(ErrorCode::Range, "An option of the tuning is out of range.", "See its documentation.");
   if (options.lambda_feature > 0 && !features.any()) {
     throw Error(ErrorCode::Argument, "A feature loss without a network.", "Give one, or set its weight to 0.");
@@ -199,21 +252,81 @@ bool PivotalTuner::advance(std::int64_t steps, const RunContext& run) {
 
 std::int64_t PivotalTuner::step() const { return impl_->step; }
 
+double PivotalTuner::loss() const {
+  return impl_->curve.empty() ? std::numeric_limits<double>::quiet_NaN() : impl_->curve.back()[kTotal];
+}
+
 at::Tensor PivotalTuner::curve() const {
   const c10::InferenceMode inference(false);
-  const at::Tensor table = at::empty({static_cast<std::int64_t>(impl_->curve.size()), 3}, at::kDouble);
+  const auto rows = static_cast<std::int64_t>(impl_->curve.size());
+  const at::Tensor table = at::empty({rows, static_cast<std::int64_t>(kParts)}, at::kDouble);
   auto* out = table.mutable_data_ptr<double>();
   for (const auto& losses : impl_->curve) out = std::copy(losses.begin(), losses.end(), out);
   return table;
 }
 
-std::map<std::string, at::Tensor> PivotalTuner::difference() const {
+std::map<std::string, at::Tensor> PivotalTuner::difference(bool best) const {
   const c10::InferenceMode inference(false);
+  const std::vector<at::Tensor>& from = best ? impl_->best : impl_->weights;
   std::map<std::string, at::Tensor> all;
   for (std::size_t i = 0; i < impl_->names.size(); ++i) {
-    all[impl_->names[i]] = (impl_->weights[i].detach() - impl_->original[i]).to(at::kCPU);
+    all[impl_->names[i]] = (from[i].detach() - impl_->original[i]).to(at::kCPU);
   }
   return all;
+}
+
+SavedState PivotalTuner::state() const {
+  const c10::InferenceMode inference(false);
+  const Impl& impl = *impl_;
+  SavedState all;
+  for (std::size_t i = 0; i < impl.names.size(); ++i) {
+    const auto add = [&](const char* prefix, const at::Tensor& tensor) {
+      all[prefix + impl.names[i]] = tensor.detach().to(at::kCPU).clone();
+    };
+    add("weights.", impl.weights[i]);
+    add("first.", impl.first[i]);
+    add("second.", impl.second[i]);
+    add("best.", impl.best[i]);
+  }
+  all["curve"] = curve();
+  all["numbers"] = at::tensor({static_cast<double>(impl.step), impl.lowest, impl.enough ? 1.0 : 0.0}, at::kDouble);
+  return all;
+}
+
+void PivotalTuner::restore(const SavedState& state) {
+  const c10::InferenceMode inference(false);
+  const c10::AutoGradMode gradient(false);
+  Impl& impl = *impl_;
+  const at::Tensor numbers = saved_tensor(state, "numbers", at::kDouble, {3});
+  const double made = numbers.const_data_ptr<double>()[0];
+  if (!(made >= 0 && made <= static_cast<double>(impl.options.steps))) {
+    throw Error(ErrorCode::Range, "The state's step is none of this tuning.", "Start anew.");
+  }
+  const auto step = static_cast<std::int64_t>(made);
+  const bool enough = numbers.const_data_ptr<double>()[2] != 0;
+  const at::Tensor curve =
+      saved_tensor(state, "curve", at::kDouble, {step + (enough ? 1 : 0), static_cast<std::int64_t>(kParts)});
+  for (const bool write : {false, true}) {
+    for (std::size_t i = 0; i < impl.names.size(); ++i) {
+      const auto take = [&](const char* prefix, at::Tensor& tensor) {
+        const at::Tensor from = saved_tensor(state, prefix + impl.names[i], tensor);
+        if (write) tensor.copy_(from);
+      };
+      take("weights.", impl.weights[i]);
+      take("first.", impl.first[i]);
+      take("second.", impl.second[i]);
+      take("best.", impl.best[i]);
+    }
+  }
+  impl.step = step;
+  impl.lowest = numbers.const_data_ptr<double>()[1];
+  impl.enough = enough;
+  impl.curve.resize(static_cast<std::size_t>(curve.size(0)));
+  const double* from = curve.const_data_ptr<double>();
+  for (auto& losses : impl.curve) {
+    std::copy_n(from, kParts, losses.begin());
+    from += kParts;
+  }
 }
 
 void apply_difference(Generator& generator, const std::map<std::string, at::Tensor>& difference) {

@@ -40,7 +40,7 @@ ParameterOptimizer::ParameterOptimizer(TrainingOptimizer kind, double learning_r
   }
 }
 
-void ParameterOptimizer::step(const std::vector<at::Tensor>& gradients) {
+void ParameterOptimizer::step(const std::vector<at::Tensor>& gradients, double share) {
   const c10::AutoGradMode no_graph(false);
   const bool ranger = kind_ == TrainingOptimizer::Ranger;
   const Constants& constants = ranger ? kRanger : kAdam;
@@ -51,7 +51,7 @@ void ParameterOptimizer::step(const std::vector<at::Tensor>& gradients) {
   const double longest = 2 / (1 - constants.beta2) - 1;
   const double length = longest - 2 * number * (1 - left2) / left2;
   const bool adapted = length > kVarianceKnown;
-  double size = rate_ / left1;
+  double size = rate_ * share / left1;
   if (ranger && adapted) {
     size *= std::sqrt(left2 * (length - 4) / (longest - 4) * (length - 2) / length * longest / (longest - 2));
   }

@@ -17,6 +17,7 @@ interface Flags extends CommonFlags {
   steps: number;
   batch: number;
   imageBatch?: number;
+  optimizer: 'adam' | 'ranger';
   learningRate: number;
   lambdaLatent: number;
   lambdaImage: number;
@@ -52,7 +53,14 @@ export function encoderCommand(command: Command, start: Start): Command {
         'of these, how many are rendered again for the terms of pictures (default: all)',
       ).argParser(parse.integerWithin(1, 4096)),
     )
-    .addOption(new Option('--learning-rate <rate>', "Adam's").argParser(parse.numberWithin(1e-9, 1)).default(2e-3))
+    .addOption(
+      new Option('--optimizer <name>', "adam, or ranger: e4e's")
+        .argParser(parse.oneOf('adam', 'ranger'))
+        .default('adam'),
+    )
+    .addOption(
+      new Option('--learning-rate <rate>', "the optimizer's").argParser(parse.numberWithin(1e-9, 1)).default(2e-3),
+    )
     .addOption(new Option('--lambda-latent <weight>', "of the latents' error").argParser(weight).default(0.1))
     .addOption(new Option('--lambda-image <weight>', "of the pictures' error").argParser(weight).default(1))
     .addOption(
@@ -108,6 +116,7 @@ async function train(session: Session, flags: Flags): Promise<Outcome> {
     steps,
     batch,
     imageBatch,
+    optimizer,
     learningRate,
     lambdaLatent,
     lambdaImage,
@@ -123,6 +132,7 @@ async function train(session: Session, flags: Flags): Promise<Outcome> {
       steps,
       batch,
       imageBatch,
+      optimizer,
       learningRate,
       lambdaLatent,
       lambdaImage,
