@@ -2,6 +2,7 @@
  * The latents that a command works on: from files, from pictures by the encoder, or newly drawn ones.
  */
 import { extname } from 'node:path';
+import sharp from 'sharp';
 import { StyleClipError } from '../errors.js';
 import { Images } from '../images.js';
 import { Latents } from '../latents.js';
@@ -41,6 +42,20 @@ export async function readLatents(
   return Latents.concat(parts);
 }
 
+/** Generators know faces, or cats, in one place: a picture that is not square was hardly aligned. */
+export async function warnOfCropping(session: Session, name: string, path: string): Promise<void> {
+  const found = (
+    await sharp(path)
+      .metadata()
+      .catch(() => undefined)
+  )?.autoOrient;
+  if (found === undefined || found.width === found.height) return;
+  session.output.warn(
+    `${name} is ${found.width} x ${found.height}, not square: its middle is taken. ` +
+      'Pictures have to be aligned as those that the generator was trained on, or the inversion will be poor.',
+  );
+}
+
 /** A picture as latents. */
 async function invert(session: Session, given: string, file: string, system: Editable): Promise<Latents> {
   if (system.encoder === undefined) {
@@ -50,5 +65,6 @@ async function invert(session: Session, given: string, file: string, system: Edi
         'or leave the file out to edit generated pictures.',
     });
   }
+  await warnOfCropping(session, given, file);
   return system.encoder.encode(await Images.read(file, { size: system.generator.info.imageSize }), session.run);
 }

@@ -39,9 +39,16 @@ async function fileOf(session: Session, kind: Kind): Promise<string> {
   });
 }
 
+/** What is added to the generator. */
+async function differenceFile(session: Session): Promise<string | undefined> {
+  const { difference } = session.flags;
+  return difference === undefined ? undefined : session.input.file(difference);
+}
+
 /** The generator alone. */
 export async function loadGenerator(session: Session): Promise<Generator> {
-  return Generator.load(await fileOf(session, 'generator'), modelOptions(session));
+  const difference = await differenceFile(session);
+  return Generator.load(await fileOf(session, 'generator'), { ...modelOptions(session), difference });
 }
 
 /** The encoder alone, where there is one. */
@@ -58,7 +65,7 @@ export async function loadClip(session: Session): Promise<Clip> {
 /** Everything there is. */
 export async function loadSystem(session: Session, dtype?: Dtype): Promise<StyleClip> {
   const single = singleFiles(session);
-  const options = modelOptions(session, dtype);
+  const options = { ...modelOptions(session, dtype), difference: await differenceFile(session) };
   return single === undefined
     ? StyleClip.load(session.flags.model, options)
     : StyleClip.load({ ...single, ...options });

@@ -26,6 +26,7 @@ export interface CommonFlags {
   clip?: string;
   identity?: string;
   encoder?: string;
+  difference?: string;
   trust?: true;
   force?: true;
 }
@@ -60,6 +61,7 @@ export function addCommonOptions(command: Command): Command {
     .option('--clip <file>', 'CLIP archive, instead of --model')
     .option('--identity <file>', 'identity archive, instead of --model')
     .option('--encoder <file>', 'encoder archive, instead of --model')
+    .option('--difference <file>', 'what a pivotal tuning (invert --method pti) added to the generator')
     .option('--trust', 'run the code inside archives that this package did not write')
     .option('--out <path>', 'where results are written')
     .option('--force', 'overwrite what is there')

@@ -31,6 +31,11 @@ async function kindOf(path: string): Promise<'file' | 'folder' | 'nothing'> {
   }
 }
 
+/** Whether anything has this name. */
+export async function isThere(path: string): Promise<boolean> {
+  return (await kindOf(path)) !== 'nothing';
+}
+
 /** Makes sure that `path` may be written as a file, and that its folder is there. */
 export async function targetFile(path: string, force: boolean): Promise<string> {
   const kind = await kindOf(path);

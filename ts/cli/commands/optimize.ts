@@ -2,7 +2,6 @@
  * `styleclip optimize`: latent optimisation. Everything goes into one folder: the latents, the pictures, the losses, and the
  * state from which the same command goes on after a Ctrl-C.
  */
-import { stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { StyleClipError } from '../../errors.js';
@@ -16,7 +15,7 @@ import type { Outcome } from '../output.js';
 import * as parse from '../parse.js';
 import type { Session, Start } from '../session.js';
 import type { CommonFlags } from '../settings.js';
-import { targetFolder, videoTarget } from '../target.js';
+import { isThere, targetFolder, videoTarget } from '../target.js';
 
 interface Flags extends CommonFlags {
   target: string[];
@@ -182,8 +181,4 @@ async function wayVideo(done: OptimizeResult, file: string): Promise<Uint8Array>
 function pixels(image: OptimizeResult['images']): { data: Uint8Array; width: number; height: number } {
   const { data, width, height } = image.toUint8();
   return { data: data as Uint8Array, width, height };
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined;
 }
