@@ -2,6 +2,7 @@
  * For maintainers: turns the checkpoints that tools/world exported into the archives that the package ships.
  *
  *     node tools/ship-cats.mjs EXPORT_FOLDER
+ *     node tools/ship-cats.mjs --check    writes nothing: do the archives that are there belong together?
  *
  *     models/cats/   generator.pt, clip.pt, identity.pt: what the methods use
  *     models/judge/  clip.pt, factors.pt: what only measures them; no method ever sees these
@@ -18,9 +19,11 @@ import { readSafetensors } from '../dist/files/safetensors.js';
 
 const LICENCE = 'MIT (drawn cats, trained for this package by tools/world)';
 const LIMIT = 16e6; // bytes of all archives together
+/** Of the encoder's pictures, mean square error on the scale [-1, 1]: four times what the first one has. */
+const ENCODER_LIMIT = 0.02;
 
 const [, , folder = ''] = process.argv;
-if (folder === '') throw new Error('usage: node tools/ship-cats.mjs EXPORT_FOLDER');
+if (folder === '') throw new Error('usage: node tools/ship-cats.mjs EXPORT_FOLDER | --check');
 const models = fileURLToPath(new URL('../models/', import.meta.url));
 
 /** Sizes of the generator, read off its tensors. @param {string} weights */
@@ -147,48 +150,69 @@ const CLIP_METHODS = /** @type {[string, string, string][]} */ ([
   ['encode_text', 'ids', 'text_features'],
 ]);
 
-await checkGenerator(
-  await ship(
-    'cats/generator.pt',
-    'stylegan2',
+/** Makes and checks all archives of the export. */
+async function shipAll() {
+  await checkGenerator(
+    await ship(
+      'cats/generator.pt',
+      'stylegan2',
+      'generator',
+      await generatorConfig(join(folder, 'generator.safetensors')),
+    ),
     'generator',
-    await generatorConfig(join(folder, 'generator.safetensors')),
-  ),
-  'generator',
-);
-await checkMethods(await ship('cats/clip.pt', 'clip', 'clip', clipConfig(await json('clip'))), 'clip', CLIP_METHODS);
-const identity = await ship('cats/identity.pt', 'ir-se', 'identity', identityConfig(await json('identity')));
-await checkMethods(identity, 'identity', [['embed', 'images', 'embedding']]);
+  );
+  await checkMethods(await ship('cats/clip.pt', 'clip', 'clip', clipConfig(await json('clip'))), 'clip', CLIP_METHODS);
+  const identity = await ship('cats/identity.pt', 'ir-se', 'identity', identityConfig(await json('identity')));
+  await checkMethods(identity, 'identity', [['embed', 'images', 'embedding']]);
 
-if (existsSync(join(folder, 'clip-judge.safetensors'))) {
-  const clip = await ship('judge/clip.pt', 'clip', 'clip-judge', clipConfig(await json('clip-judge')));
-  await checkMethods(clip, 'clip-judge', CLIP_METHODS);
+  if (existsSync(join(folder, 'clip-judge.safetensors'))) {
+    const clip = await ship('judge/clip.pt', 'clip', 'clip-judge', clipConfig(await json('clip-judge')));
+    await checkMethods(clip, 'clip-judge', CLIP_METHODS);
+  }
+  if (existsSync(join(folder, 'judge.pt'))) {
+    const judge = join(models, 'judge', 'factors.pt');
+    await mkdir(dirname(judge), { recursive: true });
+    await copyFile(join(folder, 'judge.pt'), judge);
+    console.log('judge/factors.pt: copied');
+    await checkMethods(judge, 'judge', [['factors', 'images', 'factors']]);
+  }
+  // The encoder is trained on the shipped generator by the package itself (`styleclip encoder train`, tools/world/encoder.md).
+  if (existsSync(join(folder, 'encoder.pt')))
+    await copyFile(join(folder, 'encoder.pt'), join(models, 'cats/encoder.pt'));
+  for (const name of ['MODEL_CARD.md', 'quality.json', 'factors.json']) {
+    if (existsSync(join(folder, name))) await copyFile(join(folder, name), join(models, 'cats', name));
+  }
 }
-if (existsSync(join(folder, 'judge.pt'))) {
-  const judge = join(models, 'judge', 'factors.pt');
-  await mkdir(dirname(judge), { recursive: true });
-  await copyFile(join(folder, 'judge.pt'), judge);
-  console.log('judge/factors.pt: copied');
-  await checkMethods(judge, 'judge', [['factors', 'images', 'factors']]);
-}
-// The encoder is trained on the shipped generator by the package itself (`styleclip encoder train`, MODEL_CARD.md).
-if (existsSync(join(folder, 'encoder.pt'))) await copyFile(join(folder, 'encoder.pt'), join(models, 'cats/encoder.pt'));
-if (existsSync(join(models, 'cats/encoder.pt'))) {
+
+/** That the encoder is this generator's: its archive says so, and it finds the generator's own pictures again. */
+async function checkEncoder() {
   const encoder = await Encoder.load(join(models, 'cats/encoder.pt'), { device: 'cpu' });
   const generator = await Generator.load(join(models, 'cats/generator.pt'), { device: 'cpu' });
   if (encoder.info.description['generator_sha256'] !== generator.info.sha256) {
     throw new Error('cats/encoder.pt was trained for another generator: train it again');
   }
+  const images = await generator.synthesize(await generator.sample({ count: 64, seed: 555_001, truncationPsi: 1 }));
+  const again = await generator.synthesize(await encoder.encode(images), { as: 'float32' });
+  const truth = images.toFloat32().data;
+  let sum = 0;
+  for (const [i, value] of truth.entries()) sum += (value - (again.data[i] ?? 0)) ** 2;
+  const error = sum / truth.length;
+  console.log(`cats/encoder.pt: mean square error ${error.toFixed(5)} on 64 pictures of the generator`);
+  if (!(error < ENCODER_LIMIT)) throw new Error(`cats/encoder.pt is worse than ${ENCODER_LIMIT}`);
   await encoder.close();
   await generator.close();
 }
-for (const name of ['MODEL_CARD.md', 'quality.json', 'factors.json']) {
-  if (existsSync(join(folder, name))) await copyFile(join(folder, name), join(models, 'cats', name));
+
+/** That the folder may be published. */
+async function checkSize() {
+  let total = 0;
+  for (const file of await readdir(models, { recursive: true })) {
+    if (file.endsWith('.pt')) total += (await stat(join(models, file))).size;
+  }
+  console.log(`together ${(total / 1e6).toFixed(1)} MB`);
+  if (total > LIMIT) throw new Error(`the archives are larger than ${LIMIT / 1e6} MB together`);
 }
 
-let total = 0;
-for (const file of await readdir(models, { recursive: true })) {
-  if (file.endsWith('.pt')) total += (await stat(join(models, file))).size;
-}
-console.log(`together ${(total / 1e6).toFixed(1)} MB`);
-if (total > LIMIT) throw new Error(`the archives are larger than ${LIMIT / 1e6} MB together`);
+if (folder !== '--check') await shipAll();
+if (existsSync(join(models, 'cats/encoder.pt'))) await checkEncoder();
+await checkSize();

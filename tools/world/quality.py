@@ -4,6 +4,7 @@ Everything is measured on drawn cats and on the generator's own pictures, none o
 say something about cats drawn by render.py, nothing about photographs.
 
     python quality.py --checkpoints build/world/ckpt --export build/world/export
+    python quality.py --card ../../models/cats          # the card alone, where encoder.md or history.md has changed
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ SEED = 555_001
 MACHINE = "2 cores with AVX-512 and bfloat16 instructions (no AMX), no GPU, shared with other work all the time"
 
 
+# How the encoder was trained, and how good it is: the package's own commands tell, so quality.py only quotes.
+ENCODER = (Path(__file__).parent / "encoder.md").read_text(encoding="utf-8")
+ENCODER_TRAINING, ENCODER_RESULTS = (part.strip().splitlines() for part in ENCODER.split("\n---\n"))
 HISTORY = (Path(__file__).parent / "history.md").read_text(encoding="utf-8").splitlines()
 
 
@@ -102,7 +106,7 @@ def edits(result: dict) -> list[str]:
     for name, r in e["edits"].items():
         other, by = next(iter(r["most_moved_other"].items()))
         lines.append(f"| {r['target']} / {r['neutral']} | {r['factor']} | {r['layers']} | {r['measure']} | {r['channels']} "
-                     f"| {r['strength']} | {r['moved_sigma']:.2f} | {r['share_right_way']:.0%} "
+                     f"| {r['strength']:.1f} | {r['moved_sigma']:.2f} | {r['share_right_way']:.0%} "
                      f"| {r.get('judging_clip_agrees', float('nan')):.0%} "
                      f"| {r['others_mean_sigma']:.2f} | {other} {by:+.2f} |")
     return lines
@@ -122,8 +126,8 @@ def card(result: dict) -> str:
         "  repetition gives models as good, not the same numbers.",
         f"- **Measured** on {result['held_out']} held-out cats (seed {SEED}), drawn and generated.", "",
         "## Training", "", *HISTORY, "", "| checkpoint | steps | minutes |", "|---|---|---|",
-        *(f"| {k} | {v['steps']} | {v['minutes']} |" for k, v in result["training"].items() if v), "",
-        "## Results", "",
+        *(f"| {k} | {v['steps']} | {v['minutes']:.1f} |" for k, v in result["training"].items() if v), "",
+        *ENCODER_TRAINING, "", "## Results", "", *ENCODER_RESULTS, "",
         f"- Generator against the renderer, scale [-1, 1]: mean absolute error {g['mean_absolute_error']:.4f}"
         f" (bar 0.03), root mean square {g['root_mean_square_error']:.4f}.",
     ]
@@ -161,7 +165,12 @@ def main() -> None:
     arg.add_argument("--checkpoints", type=Path, default=Path("build/world/ckpt"))
     arg.add_argument("--export", type=Path, default=Path("build/world/export"))
     arg.add_argument("--n", type=int, default=1024)
+    arg.add_argument("--card", type=Path, help="write only MODEL_CARD.md anew, of this folder's quality.json")
     opt = arg.parse_args()
+    if opt.card:
+        known = json.loads((opt.card / "quality.json").read_text(encoding="utf-8"))
+        (opt.card / "MODEL_CARD.md").write_text(card(known), encoding="utf-8")
+        return
     torch.set_num_threads(1)
     result = measure(opt.checkpoints, opt.export, opt.n)
     if (found := opt.export / "edits.json").exists():
