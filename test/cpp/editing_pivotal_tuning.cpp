@@ -124,6 +124,18 @@ TEST_CASE("a tuning that goes on ends where it would have") {
   wrong["numbers"] = at::tensor({6.0, 0.0, 0.0}, at::kDouble);  // more than the curve has
   CHECK(tiny::error_of([&] { resumed.tuner.restore(wrong); }).code() == ErrorCode::Shape);
   same(resumed.tuner, whole.tuner);
+
+  // One that ended early, before its first update, stays ended.
+  FeatureNetwork network;
+  network.clip = &tiny::clip();
+  options.lambda_feature = 1;
+  options.enough = 1e3;
+  Tuning early(options, network), later(options, network);
+  CHECK_FALSE(early.tuner.advance(5, {}));
+  CHECK(early.tuner.step() == 0);
+  later.tuner.restore(early.tuner.state());
+  CHECK_FALSE(later.tuner.advance(5, {}));
+  same(later.tuner, early.tuner);
 }
 
 TEST_CASE("locality: what is told is the distance to the original near the pivots, and it keeps tuning near them") {
