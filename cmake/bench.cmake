@@ -17,5 +17,5 @@ if(STYLECLIP_TESTS)
   add_test(NAME bench.methods COMMAND styleclip_bench methods --generator "${PROJECT_SOURCE_DIR}/models/cats/generator.pt"
     --clip "${PROJECT_SOURCE_DIR}/models/cats/clip.pt" --samples 500 --images 1 --channels 40 --turns 1
     --methods reference,exact)
-  set_tests_properties(bench.methods PROPERTIES TIMEOUT 600 ENVIRONMENT "OMP_WAIT_POLICY=passive;OMP_NUM_THREADS=2")
+  set_tests_properties(bench.methods PROPERTIES TIMEOUT 600 PROCESSORS 2 ENVIRONMENT "OMP_WAIT_POLICY=passive;OMP_NUM_THREADS=2")
 endif()

@@ -4,14 +4,15 @@
 # version (pip's cuda-toolkit[nvcc,nvvm,cccl,cudart]), unpacked into one tree, programs executable.
 #
 #   STYLECLIP_NVCC               root of the compiler, with bin/nvcc and include/; by default that of the nvcc on PATH
-#   STYLECLIP_CUDA_ARCHITECTURES compute capabilities to compile for, "75;80;90a"; by default all that this nvcc knows of
+#   STYLECLIP_CUDA_ARCHITECTURES compute capabilities to compile for, "75;80;90"; by default all that this nvcc knows of
 #                                the list below. The last plain one is included as PTX too, for later devices.
 #   STYLECLIP_CUDA_FLAGS         more flags for nvcc, such as -lineinfo for a profiler (which puts paths into the output)
 #
 # The library links libtorch_cpu, libc10, libc10_cuda and libcudart by file name, not libtorch_cuda, so it can be linked
 # and loaded where there is no GPU.
 
-set(styleclip_known_architectures 75 80 86 87 88 89 90 90a 100 103 110 120 121)
+# Code for a device runs on the later ones of its major version too (87 and 88: 86; 103: 100; 121: 120).
+set(styleclip_known_architectures 75 80 86 89 90 100 110 120)
 set(STYLECLIP_CUDA_ARCHITECTURES "" CACHE STRING "Compute capabilities, empty for all that are known")
 set(STYLECLIP_CUDA_FLAGS "" CACHE STRING "More flags for nvcc")
 

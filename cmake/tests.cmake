@@ -23,7 +23,7 @@ foreach(source IN LISTS styleclip_test_sources)
   if(NOT source STREQUAL styleclip_test_main)
     get_filename_component(name "${source}" NAME_WE)
     add_test(NAME core.${name} COMMAND styleclip_tests "--source-file=*/test/cpp/${name}.cpp" --no-intro)
-    set_tests_properties(core.${name} PROPERTIES TIMEOUT 900
+    set_tests_properties(core.${name} PROPERTIES TIMEOUT 900 PROCESSORS 2
       # Passive waiting: OpenMP's spinning made a two-second test take minutes where another process held a core.
       ENVIRONMENT "STYLECLIP_TEST_DATA=${PROJECT_SOURCE_DIR}/test/data;OMP_WAIT_POLICY=passive;OMP_NUM_THREADS=2"
       WORKING_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
@@ -32,9 +32,8 @@ endforeach()
 
 # A second copy of the operators, which a test loads beside the first one, as in a program with two versions of the
 # package.
-file(GLOB styleclip_second_copy_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cpp/src/ops/*.cpp")
 add_library(styleclip_second_copy MODULE "${PROJECT_SOURCE_DIR}/test/cpp/second_copy/second_copy.cpp"
-                                         "${PROJECT_SOURCE_DIR}/cpp/src/runtime/error.cpp" ${styleclip_second_copy_sources})
+            "$<FILTER:$<TARGET_OBJECTS:styleclip_core_objects>,INCLUDE,/src/(ops/|runtime/error[.]cpp)>")
 set_target_properties(styleclip_second_copy PROPERTIES PREFIX "" SUFFIX ".so"
                                                        LIBRARY_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
 target_include_directories(styleclip_second_copy PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")

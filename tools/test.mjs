@@ -4,6 +4,7 @@
  *
  * Options: --soak (the long ones too), --no-cuda, --only=lint|core|ava, and after -- whatever AVA should get.
  */
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { lint } from './lint.mjs';
 import { ROOT, setUp } from './setup/checkout.mjs';
@@ -45,7 +46,9 @@ async function runCtest() {
   const begun = Date.now();
   const log = join(ROOT, 'build', 'setup', 'ctest.log');
   const reader = tally.ctest((line) => voice.say(line));
-  const status = await run('ctest', ['--test-dir', join(ROOT, 'build'), '--verbose', '--no-tests=error'], {
+  // Most tests are marked as taking two processors; the sanitizers' and the fuzzers' take one.
+  const flags = ['--parallel', String(availableParallelism()), '--verbose', '--no-tests=error'];
+  const status = await run('ctest', ['--test-dir', join(ROOT, 'build'), ...flags], {
     cwd: ROOT,
     env: { ...process.env, ...(own.includes('--soak') ? { STYLECLIP_SOAK: '1' } : {}) },
     log,

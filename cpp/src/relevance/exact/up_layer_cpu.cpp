@@ -1,8 +1,10 @@
 // See up_layer_cpu.h. With g_b[j] the product of source pixel j and tap b (one axis), the transposed convolution is
-// t[2j + b] += g_b[j], and the filter y[p] = Σ_k f[k] t[p + k - 1]; so
-//   y[2j]     = f0 g1[j-1] + f1 (g0[j] + g2[j-1]) + f2 g1[j] + f3 (g0[j+1] + g2[j])
-//   y[2j + 1] = f0 (g0[j] + g2[j-1]) + f1 g1[j] + f2 (g0[j+1] + g2[j]) + f3 g1[j+1]
-// first across, for each of the three taps down, then down.
+// t[2j] = g0[j] + g2[j-1], t[2j+1] = g1[j], and the filter
+//   y[2j]     = f0 t[2j-1] + f1 t[2j]   + f2 t[2j+1] + f3 t[2j+2]
+//   y[2j + 1] = f0 t[2j]   + f1 t[2j+1] + f2 t[2j+2] + f3 t[2j+3]
+// so the products of pixel j complete the results of pixel j - 1. Across, what is left over from one pixel to the next stays
+// in registers; downwards, in buffers of one row that stay in the first cache, since a strip of rows is done for a register's
+// width of channels after the other.
 #include "relevance/exact/up_layer_cpu.h"
 
 #include <ATen/Dispatch.h>
@@ -13,6 +15,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "ops/numbers_cpu.h"
@@ -23,156 +26,135 @@ namespace {
 
 constexpr std::int64_t kStripBytes = 1 << 19;  // of products at a time: a part of the second cache
 
-struct Shape {
-  std::int64_t side, channels;  // of the source; of the result
+// Some channels of a picture, a register's width or, at the end, fewer; pointers are to the first of them.
+struct Block {
+  std::int64_t side, channels, count;  // of the source; of the result; of this block
+  const float* filter;                 // [4]
+  const float* bias;
+  const float* noise;  // [2 side, 2 side], or null
+  float limit;
 };
 
-// A source row of products [side, 3, 3, channels], one of its taps down -> a line of 2 side pixels.
-template <typename T>
-STYLECLIP_INLINE void filter_across(const T* __restrict products, const Shape& shape, const float* __restrict f,
-                                    float* __restrict line) {
-  const std::int64_t channels = shape.channels, stride = 9 * channels;
-  const float f0 = f[0], f1 = f[1], f2 = f[2], f3 = f[3];
-  for (std::int64_t j = 0; j < shape.side; ++j) {
-    const T* here = products + j * stride;
-    float* __restrict even = line + 2 * j * channels;
-    float* __restrict odd = even + channels;
-    const float before_on = j > 0 ? 1.0F : 0.0F, after_on = j + 1 < shape.side ? 1.0F : 0.0F;
-    const T* before = j > 0 ? here - stride : here;
-    const T* after = j + 1 < shape.side ? here + stride : here;
-    for (std::int64_t o = 0; o < channels; ++o) {
-      const float left = to_float(here[o]) + before_on * to_float(before[2 * channels + o]);  // t[2j]
-      const float centre = to_float(here[channels + o]);                                      // t[2j + 1]
-      const float right = after_on * to_float(after[o]) + to_float(here[2 * channels + o]);   // t[2j + 2]
-      const float first = before_on * to_float(before[channels + o]);                         // t[2j - 1]
-      const float last = after_on * to_float(after[channels + o]);                            // t[2j + 3]
-      even[o] = f0 * first + f1 * left + f2 * centre + f3 * right;
-      odd[o] = f0 * left + f1 * centre + f2 * right + f3 * last;
-    }
-  }
-}
-
-// What is added to the filtered rows.
-struct Additions {
-  const float* noise = nullptr;  // [2 side, 2 side], or none
-  const float* bias = nullptr;   // [channels]
-  float limit = 0;
+// What is pending downwards: [2 side, lanes] each.
+struct PendingRows {
+  float *third, *second, *last, *part;
 };
 
-// The same downwards, for two rows of the result: lines of three source rows, each [3 taps down, width, channels]; null
-// beyond the edges. `sums` [channels]: room for a pixel's noise and bias.
+// Two rows of the result, and their noise.
 template <typename T>
-STYLECLIP_INLINE void filter_down(const float* before, const float* here, const float* after, std::int64_t row,
-                                  const Shape& shape, const float* __restrict f, const Additions& additions,
-                                  T* __restrict y) {
-  const std::int64_t width = 2 * shape.side, channels = shape.channels, plane = width * channels;
-  const float f0 = f[0], f1 = f[1], f2 = f[2], f3 = f[3], limit = additions.limit;
-  const float before_on = before != nullptr ? 1.0F : 0.0F, after_on = after != nullptr ? 1.0F : 0.0F;
-  const float* __restrict middle = here;
-  const float* __restrict above = before != nullptr ? before : here;
-  const float* __restrict below = after != nullptr ? after : here;
-  const float* __restrict bias = additions.bias;
-  for (std::int64_t x = 0; x < width; ++x) {
-    const float* noise = additions.noise == nullptr ? nullptr : additions.noise + 2 * row * width + x;
-    const float noise_even = noise == nullptr ? 0.0F : noise[0], noise_odd = noise == nullptr ? 0.0F : noise[width];
-    T* __restrict even = y + (2 * row * width + x) * channels;
-    T* __restrict odd = y + ((2 * row + 1) * width + x) * channels;
-    const std::int64_t at = x * channels;
-    for (std::int64_t o = 0; o < channels; ++o) {
-      const std::int64_t i = at + o;
-      const float top = middle[i] + before_on * above[2 * plane + i];
-      const float centre = middle[plane + i];
-      const float bottom = after_on * below[i] + middle[2 * plane + i];
-      const float first = before_on * above[plane + i];
-      const float last = after_on * below[plane + i];
-      const float first_row = f0 * first + f1 * top + f2 * centre + f3 * bottom + (noise_even + bias[o]);
-      const float second_row = f0 * top + f1 * centre + f2 * bottom + f3 * last + (noise_odd + bias[o]);
-      even[o] = from_float<T>(activated(first_row, limit));
-      odd[o] = from_float<T>(activated(second_row, limit));
-    }
-  }
+struct RowPair {
+  T* y = nullptr;
+  const float* noise = nullptr;
+};
+
+template <typename T>
+using FilterBlock = void (*)(const T*, std::int64_t, std::int64_t, const Block&, const PendingRows&, T*);
+
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+namespace avx512 {
+#define STYLECLIP_LANES 16
+#define STYLECLIP_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")))
+#include "relevance/exact/up_layer_lanes.h"
+}  // namespace avx512
+namespace avx2 {
+#define STYLECLIP_LANES 8
+#define STYLECLIP_TARGET __attribute__((target("avx2,fma")))
+#include "relevance/exact/up_layer_lanes.h"
+}  // namespace avx2
+#define STYLECLIP_CHOICE
+#endif
+namespace plain {
+#define STYLECLIP_LANES 4
+#define STYLECLIP_TARGET
+#include "relevance/exact/up_layer_lanes.h"
+}  // namespace plain
+
+template <typename T>
+struct Lanes {
+  std::int64_t width;
+  FilterBlock<T> filter;
+};
+
+template <typename T>
+Lanes<T> lanes(Instructions instructions) {
+#ifdef STYLECLIP_CHOICE
+  if (instructions == Instructions::Avx512) return {avx512::kLanes, avx512::filter_block};
+  if (instructions == Instructions::Avx2) return {avx2::kLanes, avx2::filter_block};
+#endif
+  return {plain::kLanes, plain::filter_block};
 }
 
-// One body for several instruction sets and number types; a type's name is its own overload.
-// NOLINTBEGIN(bugprone-macro-parentheses): T is a type
-#define STYLECLIP_UP_LAYER(T)                                                                                  \
-  STYLECLIP_VECTORISED void across(const T* products, const Shape& shape, const float* f, float* line) {       \
-    filter_across<T>(products, shape, f, line);                                                                \
-  }                                                                                                            \
-  STYLECLIP_VECTORISED void down(const float* before, const float* here, const float* after, std::int64_t row, \
-                                 const Shape& shape, const float* f, const Additions& additions, T* y) {       \
-    filter_down<T>(before, here, after, row, shape, f, additions, y);                                          \
-  }
-STYLECLIP_UP_LAYER(float)
-STYLECLIP_UP_LAYER(c10::BFloat16)
-STYLECLIP_UP_LAYER(c10::Half)
-#undef STYLECLIP_UP_LAYER
-// NOLINTEND(bugprone-macro-parentheses)
-
-// One picture: source rows come strip by strip, and each makes two rows of the result once its successor is there.
+// One picture: source rows come strip by strip; each completes the two rows of the result that its predecessor began.
 template <typename T>
 class UpSampler {
  public:
-  UpSampler(const Shape& shape, const float* filter, const Additions& additions)
-      : shape_(shape),
-        filter_(filter),
-        additions_(additions),
-        lines_(static_cast<std::size_t>(3 * 3 * 2 * shape.side * shape.channels)) {}
+  UpSampler(const FoldedConv& folded, std::int64_t side, Instructions instructions)
+      : lanes_(lanes<T>(instructions)),
+        whole_{side,
+               folded.conv->outputs,
+               0,
+               folded.conv->filter.const_data_ptr<float>(),
+               folded.bias.const_data_ptr<float>(),
+               folded.noise.defined() ? folded.noise.const_data_ptr<float>() : nullptr,
+               static_cast<float>(folded.limit)},
+        blocks_((whole_.channels + lanes_.width - 1) / lanes_.width),
+        pending_(static_cast<std::size_t>(blocks_ * 4 * plane())) {}
 
   void start(T* y) {
     y_ = y;
     done_ = 0;
+    std::fill(pending_.begin(), pending_.end(), 0.0F);
   }
   void add_rows(const T* products, std::int64_t rows) {
-    for (std::int64_t i = 0; i < rows; ++i, ++done_) {
-      for (std::int64_t tap = 0; tap < 3; ++tap) {
-        across(products + (i * shape_.side * 9 + tap * 3) * shape_.channels, shape_, filter_,
-               line(done_) + tap * 2 * shape_.side * shape_.channels);
-      }
-      if (done_ > 0) write(done_ - 1);
+    for (std::int64_t i = 0; i < blocks_; ++i) {
+      const std::int64_t first = i * lanes_.width;
+      Block block = whole_;
+      block.count = std::min(lanes_.width, whole_.channels - first);
+      block.bias += first;
+      float* pending = pending_.data() + i * 4 * plane();
+      PendingRows here{pending, pending + plane(), pending + 2 * plane(), pending + 3 * plane()};
+      if (done_ % 2 == 1) std::swap(here.third, here.last);
+      lanes_.filter(products == nullptr ? nullptr : products + first, done_, rows, block, here, y_ + first);
     }
+    done_ += rows;
   }
-  void finish() { write(shape_.side - 1); }
+  void finish() { add_rows(nullptr, 1); }
 
  private:
-  float* line(std::int64_t row) { return lines_.data() + (row % 3) * 3 * 2 * shape_.side * shape_.channels; }
-  void write(std::int64_t row) {
-    down(row > 0 ? line(row - 1) : nullptr, line(row), row + 1 < shape_.side ? line(row + 1) : nullptr, row, shape_,
-         filter_, additions_, y_);
-  }
+  std::int64_t plane() const { return 2 * whole_.side * lanes_.width; }
 
-  Shape shape_;
-  const float* filter_;
-  Additions additions_;
-  std::vector<float> lines_;  // of three source rows
+  Lanes<T> lanes_;
+  Block whole_;
+  std::int64_t blocks_;
+  std::vector<float> pending_;
   T* y_ = nullptr;
-  std::int64_t done_ = 0;
+  std::int64_t done_ = 0;  // source rows
 };
 
 template <typename T>
-void run(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y) {
+void run(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y, Instructions instructions) {
   const std::int64_t n = x.size(0), inputs = x.size(1), side = x.size(2), outputs = folded.conv->outputs;
-  const at::Tensor pixels = x.permute({0, 2, 3, 1}).reshape({n * side, side, inputs});  // a source row each
+  const at::Tensor pixels = x.permute({0, 2, 3, 1}).reshape({n * side * side, inputs});
+  // Source rows at a time; small pictures share a product.
   const std::int64_t strip =
-      std::clamp<std::int64_t>(kStripBytes / (side * 9 * outputs * static_cast<std::int64_t>(sizeof(T))), 1, side);
-  const Shape shape{side, outputs};
-  const float* filter = folded.conv->filter.const_data_ptr<float>();
-  const Additions additions{folded.noise.defined() ? folded.noise.const_data_ptr<float>() : nullptr,
-                            folded.bias.const_data_ptr<float>(), static_cast<float>(folded.limit)};
+      std::clamp<std::int64_t>(kStripBytes / (side * 9 * outputs * static_cast<std::int64_t>(sizeof(T))), 1, n * side);
   T* to = y.mutable_data_ptr<T>();
   at::parallel_for(0, n, 1, [&](std::int64_t begin, std::int64_t end) {
     const c10::InferenceMode guard;
     const at::Tensor products = at::empty({strip * side, 9 * outputs}, x.options(), at::MemoryFormat::Contiguous);
-    UpSampler<T> sampler(shape, filter, additions);
-    for (std::int64_t i = begin; i < end; ++i) {
-      sampler.start(to + i * 4 * side * side * outputs);
-      for (std::int64_t row = 0; row < side; row += strip) {
-        const std::int64_t rows = std::min(strip, side - row);
-        at::Tensor part = products.narrow(0, 0, rows * side);
-        at::mm_out(part, pixels.narrow(0, i * side + row, rows).view({rows * side, inputs}), folded.weight);
-        sampler.add_rows(part.const_data_ptr<T>(), rows);
+    UpSampler<T> sampler(folded, side, instructions);
+    for (std::int64_t first = begin * side; first < end * side; first += strip) {
+      const std::int64_t last = std::min(first + strip, end * side);
+      at::Tensor part = products.narrow(0, 0, (last - first) * side);
+      at::mm_out(part, pixels.narrow(0, first * side, (last - first) * side), folded.weight);
+      const T* from = part.const_data_ptr<T>();
+      for (std::int64_t row = first; row < last;) {
+        const std::int64_t picture = row / side, rows = std::min(last, (picture + 1) * side) - row;
+        if (row % side == 0) sampler.start(to + picture * 4 * side * side * outputs);
+        sampler.add_rows(from + (row - first) * side * 9 * outputs, rows);
+        row += rows;
+        if (row % side == 0) sampler.finish();
       }
-      sampler.finish();
     }
   });
 }
@@ -183,9 +165,27 @@ at::Tensor up_layer_weight(const at::Tensor& weight, at::ScalarType type) {
   return weight.permute({1, 2, 3, 0}).reshape({weight.size(1), 9 * weight.size(0)}).to(type).contiguous();
 }
 
+std::vector<Instructions> known_instructions() {
+  std::vector<Instructions> known;
+#ifdef STYLECLIP_CHOICE
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl")) {
+    known.push_back(Instructions::Avx512);
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) known.push_back(Instructions::Avx2);
+#endif
+  known.push_back(Instructions::Plain);
+  return known;
+}
+
 void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y) {
+  static const Instructions widest = known_instructions().front();
+  up_layer_cpu(folded, x, y, widest);
+}
+
+void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y, Instructions instructions) {
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "up_layer_cpu", [&] {
-    if constexpr (!std::is_same_v<scalar_t, double>) run<scalar_t>(folded, x, y);
+    if constexpr (!std::is_same_v<scalar_t, double>) run<scalar_t>(folded, x, y, instructions);
   });
 }
 

@@ -1,9 +1,11 @@
 // An up layer on a CPU: the transposed convolution as one matrix product a strip of rows, and one pass that sums the nine
 // taps, filters, adds noise and bias and activates, while the products are in the cache. Stock operators make four passes
-// over memory of it and reach 16 to 41 % of the product's rate.
+// over memory of it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
+
+#include <vector>
 
 namespace styleclip::exact {
 
@@ -14,5 +16,10 @@ at::Tensor up_layer_weight(const at::Tensor& weight, at::ScalarType type);
 
 /// x [n, inputs, h, h] channels last, of the weight's type -> y [n, outputs, 2 h, 2 h] channels last, written, activated.
 void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y);
+
+/// What its loops are compiled for; those that this processor has, widest first, which is what it takes.
+enum class Instructions { Avx512, Avx2, Plain };
+std::vector<Instructions> known_instructions();
+void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y, Instructions instructions);
 
 }  // namespace styleclip::exact
