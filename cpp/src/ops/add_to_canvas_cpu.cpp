@@ -5,6 +5,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "ops/rows_cpu.h"
@@ -12,47 +14,83 @@
 namespace styleclip {
 namespace {
 
-// The resampling matrix [size, r], and of each row the columns [first, end) outside which it is zero.
-class Band {
- public:
-  Band(const at::Tensor& matrix, std::int64_t r) : data_(matrix), size_(matrix.defined() ? matrix.size(0) : r), r_(r) {
-    if (!matrix.defined()) return;
-    data_ = matrix.contiguous();
-    first_.resize(static_cast<std::size_t>(size_));
-    end_.resize(static_cast<std::size_t>(size_));
-    for (std::int64_t i = 0; i < size_; ++i) {
-      std::int64_t first = 0, end = r;
-      while (end > 0 && row(i)[end - 1] == 0) --end;
-      while (first < end && row(i)[first] == 0) ++first;
-      first_[static_cast<std::size_t>(i)] = first;
-      end_[static_cast<std::size_t>(i)] = end;
+constexpr std::int64_t kLanes = 16;  // numbers of the widest register
+
+// line [size] = Σ_j values[j] columns[j], whose numbers outside [first[j], end[j]) are zero.
+STYLECLIP_CLONED void spread_columns(const float* __restrict values, std::int64_t r, std::int64_t size,
+                                     const float* __restrict columns, const std::int64_t* first,
+                                     const std::int64_t* end, float* __restrict line) {
+  for (std::int64_t i = 0; i < size; ++i) line[i] = 0;
+  for (std::int64_t j = 0; j < r; ++j) {
+    const float value = values[j];
+    const float* __restrict column = columns + j * size;
+#pragma omp simd
+    for (std::int64_t i = first[j]; i < end[j]; ++i) line[i] += value * column[i];
+  }
+}
+
+// line[i] = Σ_j rows[i][j] values[j], whose numbers outside [first[i], end[i]) are zero.
+STYLECLIP_CLONED void spread_rows(const float* __restrict values, std::int64_t r, std::int64_t size,
+                                  const float* __restrict rows, const std::int64_t* first, const std::int64_t* end,
+                                  float* __restrict line) {
+  for (std::int64_t i = 0; i < size; ++i) {
+    const float* __restrict row = rows + i * r;
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t j = first[i]; j < end[i]; ++j) sum += row[j] * values[j];
+    line[i] = sum;
+  }
+}
+
+// A matrix, and of each of its rows the part [first, end) outside which it is zero, in whole multiples of `step`.
+struct Banded {
+  explicit Banded(const at::Tensor& matrix, std::int64_t step = 1)
+      : data(matrix.contiguous()), rows(matrix.size(0)), columns(matrix.size(1)) {
+    for (std::int64_t i = 0; i < rows; ++i) {
+      std::int64_t from = 0, to = columns;
+      while (to > 0 && row(i)[to - 1] == 0) --to;
+      while (from < to && row(i)[from] == 0) ++from;
+      first.push_back(from / step * step);
+      end.push_back(std::min(columns, (to + step - 1) / step * step));
     }
   }
+  const float* row(std::int64_t i) const { return data.const_data_ptr<float>() + i * columns; }
 
-  bool is_identity() const { return !data_.defined(); }
+  at::Tensor data;
+  std::int64_t rows, columns;
+  std::vector<std::int64_t> first, end;
+};
+
+// The resampling matrix [size, r]; undefined: the identity. Where it enlarges, its columns are longer than its rows.
+class Band {
+ public:
+  Band(const at::Tensor& matrix, std::int64_t r) : size_(matrix.defined() ? matrix.size(0) : r), r_(r) {
+    if (!matrix.defined()) return;
+    rows_.emplace(matrix);
+    if (size_ > r) columns_.emplace(matrix.t(), kLanes);
+  }
+
+  bool is_identity() const { return !rows_.has_value(); }
   std::int64_t size() const { return size_; }
-  const float* row(std::int64_t i) const { return data_.const_data_ptr<float>() + i * r_; }
-  std::int64_t first(std::int64_t i) const { return is_identity() ? i : first_[static_cast<std::size_t>(i)]; }
-  std::int64_t end(std::int64_t i) const { return is_identity() ? i + 1 : end_[static_cast<std::size_t>(i)]; }
+  /// Of the numbers first(i) … end(i); null for the identity.
+  const float* weights(std::int64_t i) const { return is_identity() ? nullptr : rows_->row(i) + first(i); }
+  std::int64_t first(std::int64_t i) const { return is_identity() ? i : rows_->first[static_cast<std::size_t>(i)]; }
+  std::int64_t end(std::int64_t i) const { return is_identity() ? i + 1 : rows_->end[static_cast<std::size_t>(i)]; }
 
   /// line [size] = matrix values [r]
   void spread(const float* values, float* line) const {
-    for (std::int64_t i = 0; i < size_; ++i) {
-      if (is_identity()) {
-        line[i] = values[i];
-        continue;
-      }
-      const float* weights = row(i);
-      float sum = 0;
-      for (std::int64_t j = first(i); j < end(i); ++j) sum += weights[j] * values[j];
-      line[i] = sum;
+    if (is_identity()) {
+      std::copy_n(values, size_, line);
+    } else if (columns_) {
+      spread_columns(values, r_, size_, columns_->row(0), columns_->first.data(), columns_->end.data(), line);
+    } else {
+      spread_rows(values, r_, size_, rows_->row(0), rows_->first.data(), rows_->end.data(), line);
     }
   }
 
  private:
-  at::Tensor data_;
   std::int64_t size_, r_;
-  std::vector<std::int64_t> first_, end_;
+  std::optional<Banded> rows_, columns_;
 };
 
 struct ToRgb {
@@ -100,8 +138,25 @@ struct Activation {
   bool keep = false;
 };
 
-STYLECLIP_CLONED void add_line(const float* __restrict line, float weight, std::int64_t count, float* __restrict to) {
-  for (std::int64_t i = 0; i < count; ++i) to[i] += weight * line[i];
+// to [count] += Σ_j weights[j] lines[j stride …], four lines at a time; weights null: ones.
+STYLECLIP_CLONED void add_lines(const float* __restrict lines, std::int64_t stride, const float* weights,
+                                std::int64_t n, std::int64_t count, float* __restrict to) {
+  const auto weight = [&](std::int64_t j) { return weights == nullptr ? 1.0F : weights[j]; };
+  std::int64_t j = 0;
+  for (; j + 4 <= n; j += 4) {
+    const float* __restrict line = lines + j * stride;
+    const float w0 = weight(j), w1 = weight(j + 1), w2 = weight(j + 2), w3 = weight(j + 3);
+#pragma omp simd
+    for (std::int64_t i = 0; i < count; ++i) {
+      to[i] += (w0 * line[i] + w1 * line[stride + i]) + (w2 * line[2 * stride + i] + w3 * line[3 * stride + i]);
+    }
+  }
+  for (; j < n; ++j) {
+    const float* __restrict line = lines + j * stride;
+    const float w = weight(j);
+#pragma omp simd
+    for (std::int64_t i = 0; i < count; ++i) to[i] += w * line[i];
+  }
 }
 
 // What a thread needs for a row.
@@ -172,10 +227,9 @@ void run(const at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, d
         for (std::int64_t i = begin; i < end; ++i) {
           const std::int64_t picture = i / (3 * size), c = i / size % 3, at = i % size;
           float* row = target + (start * 3 * size + i) * size;
-          for (std::int64_t j = band.first(at); j < band.end(at); ++j) {
-            const float weight_here = band.is_identity() ? 1.0F : band.row(at)[j];
-            add_line(lines.data() + ((picture * r + j) * 3 + c) * size, weight_here, size, row);
-          }
+          const std::int64_t top = band.first(at);
+          add_lines(lines.data() + ((picture * r + top) * 3 + c) * size, 3 * size, band.weights(at), band.end(at) - top,
+                    size, row);
         }
       });
     }
