@@ -6,7 +6,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <optional>
 #include <vector>
 
 #include "ops/rows_cpu.h"
@@ -44,6 +43,7 @@ STYLECLIP_CLONED void spread_rows(const float* __restrict values, std::int64_t r
 
 // A matrix, and of each of its rows the part [first, end) outside which it is zero, in whole multiples of `step`.
 struct Banded {
+  Banded() = default;
   explicit Banded(const at::Tensor& matrix, std::int64_t step = 1)
       : data(matrix.contiguous()), rows(matrix.size(0)), columns(matrix.size(1)) {
     for (std::int64_t i = 0; i < rows; ++i) {
@@ -56,8 +56,8 @@ struct Banded {
   }
   const float* row(std::int64_t i) const { return data.const_data_ptr<float>() + i * columns; }
 
-  at::Tensor data;
-  std::int64_t rows, columns;
+  at::Tensor data;  // undefined: there is none
+  std::int64_t rows = 0, columns = 0;
   std::vector<std::int64_t> first, end;
 };
 
@@ -66,31 +66,31 @@ class Band {
  public:
   Band(const at::Tensor& matrix, std::int64_t r) : size_(matrix.defined() ? matrix.size(0) : r), r_(r) {
     if (!matrix.defined()) return;
-    rows_.emplace(matrix);
-    if (size_ > r) columns_.emplace(matrix.t(), kLanes);
+    rows_ = Banded(matrix);
+    if (size_ > r) columns_ = Banded(matrix.t(), kLanes);
   }
 
-  bool is_identity() const { return !rows_.has_value(); }
+  bool is_identity() const { return !rows_.data.defined(); }
   std::int64_t size() const { return size_; }
   /// Of the numbers first(i) … end(i); null for the identity.
-  const float* weights(std::int64_t i) const { return is_identity() ? nullptr : rows_->row(i) + first(i); }
-  std::int64_t first(std::int64_t i) const { return is_identity() ? i : rows_->first[static_cast<std::size_t>(i)]; }
-  std::int64_t end(std::int64_t i) const { return is_identity() ? i + 1 : rows_->end[static_cast<std::size_t>(i)]; }
+  const float* weights(std::int64_t i) const { return is_identity() ? nullptr : rows_.row(i) + first(i); }
+  std::int64_t first(std::int64_t i) const { return is_identity() ? i : rows_.first[static_cast<std::size_t>(i)]; }
+  std::int64_t end(std::int64_t i) const { return is_identity() ? i + 1 : rows_.end[static_cast<std::size_t>(i)]; }
 
   /// line [size] = matrix values [r]
   void spread(const float* values, float* line) const {
     if (is_identity()) {
       std::copy_n(values, size_, line);
-    } else if (columns_) {
-      spread_columns(values, r_, size_, columns_->row(0), columns_->first.data(), columns_->end.data(), line);
+    } else if (columns_.data.defined()) {
+      spread_columns(values, r_, size_, columns_.row(0), columns_.first.data(), columns_.end.data(), line);
     } else {
-      spread_rows(values, r_, size_, rows_->row(0), rows_->first.data(), rows_->end.data(), line);
+      spread_rows(values, r_, size_, rows_.row(0), rows_.first.data(), rows_.end.data(), line);
     }
   }
 
  private:
   std::int64_t size_, r_;
-  std::optional<Banded> rows_, columns_;
+  Banded rows_, columns_;
 };
 
 struct ToRgb {

@@ -2,7 +2,7 @@
 //   STYLECLIP_LANES    floats of a register
 //   STYLECLIP_TARGET   the attribute that lets a function use the instruction set, or nothing
 // inside a namespace of its own. Vectors go by reference: how they are passed by value differs between instruction sets.
-// NOLINTBEGIN(llvm-header-guard): many times on purpose
+// NOLINTBEGIN(bugprone-macro-parentheses): T is a type
 
 constexpr std::int64_t kLanes = STYLECLIP_LANES;
 using Lanes = float __attribute__((vector_size(4 * STYLECLIP_LANES)));
@@ -176,4 +176,4 @@ STYLECLIP_UP_LAYER(c10::Half)
 #undef STYLECLIP_LANE_INLINE
 #undef STYLECLIP_LANES
 #undef STYLECLIP_TARGET
-// NOLINTEND(llvm-header-guard)
+// NOLINTEND(bugprone-macro-parentheses)
