@@ -75,6 +75,7 @@ MapperTrainingOptions read_options(const Options& options) {
   wanted.steps = options.integer("steps", 1, 1'000'000'000);
   wanted.batch = options.integer("batch", 1, 65'536);
   wanted.seed = options.seed("seed");
+  wanted.shift = options.number("shift");
   wanted.truncation_psi = options.number("truncationPsi");
   wanted.validate_every = options.integer("validateEvery", 1, 1'000'000'000);
   return wanted;

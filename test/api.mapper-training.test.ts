@@ -95,6 +95,33 @@ test('an aborted run goes on to the same bits, on drawn and on given latents', a
   }
 });
 
+test('a run goes on with more steps, to the weights of one that had them from the start', async (t) => {
+  for (const optimizer of ['adam', 'ranger'] as const) {
+    const whole = options({ steps: 14, optimizer });
+    await (await tiny.trainMapper(whole)).close();
+    const part = { ...whole, directory: join(folder.path, `run${runs++}`) };
+    await (await tiny.trainMapper({ ...part, steps: 6 })).close();
+    await using mapper = await tiny.trainMapper(part);
+    t.is(mapper.info.training?.['steps'], 14);
+    const state = async ({ directory }: { directory: string }) =>
+      (await readSafetensors(join(directory, 'training.safetensors'))).tensors;
+    const [a, b] = [await state(part), await state(whole)];
+    const names = [...b.keys()].filter((name) => !name.startsWith('best/'));
+    t.true(names.some((name) => name.startsWith('weight/')) && names.some((name) => name.startsWith('second/')));
+    for (const name of names) t.deepEqual(a.get(name), b.get(name), name);
+    // Its end at 6 was validated, which a run of 14 is not there.
+    const [log, longer] = [await lines(part.directory), await lines(whole.directory)];
+    t.true(log.some(({ event, step }) => event === 'validation' && step === 6));
+    const told = (all: MapperLogLine[]) =>
+      all
+        .filter(({ event, step }) => event === 'step' || step !== 6)
+        .map(({ event, step, total, clip, l2, id }) => ({ event, step, total, clip, l2, id }));
+    t.deepEqual(told(log), told(longer));
+    const thrown = await t.throwsAsync(tiny.trainMapper({ ...part, steps: 13 }), error('RESUME_MISMATCH'));
+    t.regex(thrown.message, /has made 14 steps, more than 13/);
+  }
+});
+
 test('a folder of another run, and a damaged one, are refused', async (t) => {
   const o = options({ steps: 4 });
   await (await tiny.trainMapper(o)).close();
@@ -114,6 +141,40 @@ test('a run that explodes names its step, and leaves the best before', async (t)
   t.regex(thrown.message, /at step \d+;.*mapper\.pt has the best before, of step 0$/);
   await using mapper = await Mapper.load(join(o.directory, 'mapper.pt'));
   t.is(mapper.info.training?.['best_step'], 0);
+});
+
+test('with a neutral text each latent has its own aim: its embedding, moved along the direction of the texts', async (t) => {
+  const embeddings = async (latents: Latents): Promise<{ data: Float32Array; dim: number }> => {
+    const pictures = await tiny.generator.synthesize(latents, { as: 'float32' });
+    const { data, shape } = await tiny.clip.encodeImages(pictures, { normalize: true });
+    return { data, dim: shape[1] };
+  };
+  const texts = { target: 'a fat cat', neutral: 'a cat' };
+  const { direction: delta } = await tiny.clip.direction({ ...texts, templates: 'none' });
+  for (const space of ['w_plus', 's'] as const) {
+    const validation = space === 's' ? await tiny.generator.styles(w) : w;
+    const { data: sources, dim } = await embeddings(validation);
+    for (const [given, shift] of [
+      [undefined, 1],
+      [2.5, 2.5],
+      [0, 0],
+    ] as const) {
+      const o = options({ ...texts, space, validation, shift: given });
+      await using mapper = await tiny.trainMapper(o);
+      const { data: now } = await embeddings(await mapper.apply(validation));
+      let distance = 0;
+      for (let i = 0; i < w.length; i++) {
+        const aim = Array.from({ length: dim }, (_, c) =>
+          shift > 0 ? sources[i * dim + c]! + shift * delta[c]! : delta[c]!,
+        );
+        const cosine = aim.reduce((sum, v, c) => sum + v * now[i * dim + c]!, 0) / Math.hypot(...aim);
+        distance += (1 - cosine) / w.length;
+      }
+      const best = (await lines(o.directory)).findLast((line) => line.best === true)!;
+      t.true(Math.abs(distance - best.clip) < 1e-4, `${space} ${shift}: ${distance} ${best.clip}`);
+      t.is(mapper.info.training?.['shift'], shift);
+    }
+  }
 });
 
 test('in s: convolutions, or all layers; and from another mapper', async (t) => {
@@ -170,6 +231,9 @@ test('what it refuses', async (t) => {
   await refused('ARGUMENT', { space: 's', levels: ['all'] });
   await refused('ARGUMENT', { from: 'x.pt', levels: ['all'] });
   await refused('FILE_NOT_FOUND', { from: 'x.pt' });
+  await refused('ARGUMENT', { shift: 1 });
+  await refused('ARGUMENT', { shift: 1, neutral: 'a cat', clipInput: 'raw' });
+  await refused('RANGE', { shift: -1, neutral: 'a cat' });
   await refused('RANGE', { steps: 0 });
   await refused('RANGE', { lambdaL2: -1 });
   await refused('RANGE', { validation: 0 });

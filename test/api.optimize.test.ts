@@ -86,6 +86,46 @@ test('spaces, free generation, and a neutral text', async (t) => {
   t.true(largest(against.latents.data, (await tiny.optimize(w, RUN)).latents.data) > 1e-3);
 });
 
+test('with a neutral text each picture has its own aim: its embedding, moved along the direction of the texts', async (t) => {
+  const dim = TINY.embedding;
+  const embeddings = async (latents: Latents): Promise<Float32Array> => {
+    const pictures = await tiny.generator.synthesize(latents, { as: 'float32' });
+    return (await tiny.clip.encodeImages(pictures, { normalize: true })).data;
+  };
+  const targets = ['a fat cat', 'a red cat'];
+  const deltas = await Promise.all(
+    targets.map(
+      async (target) => (await tiny.clip.direction({ target, neutral: 'a cat', templates: 'none' })).direction,
+    ),
+  );
+  const sources = await embeddings(w);
+  for (const [given, shift] of [
+    [undefined, 1],
+    [2.5, 2.5],
+    [0, 0],
+  ] as const) {
+    const result = await tiny.optimize(w, { ...RUN, target: targets, neutral: 'a cat', shift: given, restarts: 1 });
+    const now = await embeddings(result.latents);
+    result.problems.forEach((p, i) => {
+      const delta = deltas[i % 2]!;
+      const source = sources.subarray(p.latent * dim, (p.latent + 1) * dim);
+      const aim = Array.from(
+        { length: dim },
+        (_, c) => (shift > 0 ? source[c]! : 0) + (shift > 0 ? shift : 1) * delta[c]!,
+      );
+      const length = Math.hypot(...aim);
+      const distance = (e: Float32Array): number => 1 - e.reduce((sum, v, c) => sum + v * aim[c]!, 0) / length;
+      t.true(Math.abs(distance(source) - p.loss.clip[0]!) < 1e-4, `${distance(source)} ${p.loss.clip[0]}`);
+      t.true(Math.abs(distance(now.subarray(i * dim, (i + 1) * dim)) - p.loss.clip[p.bestStep]!) < 1e-4);
+      t.true(p.loss.total[p.bestStep]! < p.loss.total[0]!);
+    });
+  }
+  for (const more of [{}, { neutral: 'a cat', mode: 'free' }, { neutral: 'a cat', clipInput: 'raw' }] as const) {
+    await t.throwsAsync(tiny.optimize(w, { ...RUN, ...more, shift: 1 }), error('ARGUMENT'));
+  }
+  await t.throwsAsync(tiny.optimize(w, { ...RUN, neutral: 'a cat', shift: -1 }), error('RANGE'));
+});
+
 test('snapshots are pictures of the way', async (t) => {
   const { snapshots, images } = await tiny.optimize(w, { ...RUN, snapshots: 3 });
   t.deepEqual(

@@ -12,6 +12,7 @@ import {
 } from './check.js';
 import type { LatentsLike } from './latents.js';
 import type { NativeMapperOptions } from './native.js';
+import { shiftOf } from './text-aims.js';
 import type { NoiseMode, RunOptions } from './types.js';
 
 export type MapperLevel = 'coarse' | 'medium' | 'fine' | 'all';
@@ -22,6 +23,12 @@ export interface TrainMapperOptions extends RunOptions {
   target: string | readonly string[];
   /** What they show now: then the distance is to the direction between the texts, as in {@link OptimizeOptions}. */
   neutral?: string | undefined;
+  /**
+   * With `neutral`: as in {@link OptimizeOptions}, each latent's aim is the embedding of its own picture, moved by so many
+   * lengths of the direction. 0..1000; 0: the aim is the direction alone. Default 1; 0 without `neutral`, with raw CLIP input,
+   * and in the reference.
+   */
+  shift?: number | undefined;
   /** As in {@link TextDirectionOptions}. Default `'none'`: the texts alone, as in the released code. */
   templates?: 'imagenet' | 'none' | readonly string[] | undefined;
   /**
@@ -30,8 +37,9 @@ export interface TrainMapperOptions extends RunOptions {
    */
   directory: string | URL;
   /**
-   * Where defaults come from. `'default'`: CLIP's own preprocessing, 2000 steps. `'reference'`: the released code
-   * (SC:mapper/options/train_options.py): pictures of [-1, 1] without CLIP's normalisation, 50,000 steps.
+   * Where defaults come from. `'default'`: CLIP's own preprocessing, Adam, 1000 steps of 4 latents. `'reference'`: the
+   * released code (SC:mapper/options/train_options.py): pictures of [-1, 1] without CLIP's normalisation, Ranger, 50,000 steps
+   * of 2 latents.
    */
   preset?: 'default' | 'reference' | undefined;
   /** What the mapper takes: `'w_plus'` (default), or `'s'`: one network a layer. */
@@ -50,11 +58,11 @@ export interface TrainMapperOptions extends RunOptions {
   latents?: LatentsLike | undefined;
   /** What is validated on, or how many are drawn for it. Default 16, drawn from `seed` + 1. */
   validation?: LatentsLike | number | undefined;
-  /** Updates, 1..1,000,000,000. Default 2000; reference 50,000. */
+  /** Updates, 1..1,000,000,000. Default 1000; reference 50,000. A run of fewer goes on to more. */
   steps?: number | undefined;
-  /** Latents a step, 1..65,536. Default 2. */
+  /** Latents a step, 1..65,536. Default 4; reference 2. */
   batch?: number | undefined;
-  /** `'ranger'` (default, as in the released code) or `'adam'`. */
+  /** `'adam'` (default), or `'ranger'`, as in the reference. */
   optimizer?: 'ranger' | 'adam' | undefined;
   /** Default 0.5. Weights are stored times 100, so that this is no large one. */
   learningRate?: number | undefined;
@@ -81,7 +89,19 @@ export interface TrainMapperOptions extends RunOptions {
 }
 
 const KEYS = [
-  ...['signal', 'onProgress', 'target', 'neutral', 'templates', 'directory', 'preset', 'space', 'levels', 'layers'],
+  ...[
+    'signal',
+    'onProgress',
+    'target',
+    'neutral',
+    'shift',
+    'templates',
+    'directory',
+    'preset',
+    'space',
+    'levels',
+    'layers',
+  ],
   ...['from', 'latents', 'validation', 'steps', 'batch', 'optimizer', 'learningRate', 'lambdaClip', 'lambdaL2'],
   ...['lambdaId', 'clipInput', 'seed', 'truncationPsi', 'validateEvery', 'noise', 'licence', 'force'],
 ];
@@ -90,11 +110,10 @@ const LEVELS = ['coarse', 'medium', 'fine', 'all'] as const;
 const LEVEL_ROWS = 9;
 
 const MAPPER_PRESETS = {
-  default: { steps: 2000, clipInput: 'normalised', validateEvery: 100 },
-  reference: { steps: 50_000, clipInput: 'raw', validateEvery: 2000 },
+  default: { steps: 1000, clipInput: 'normalised', validateEvery: 100, optimizer: 'adam', batch: 4, shift: 1 },
+  reference: { steps: 50_000, clipInput: 'raw', validateEvery: 2000, optimizer: 'ranger', batch: 2, shift: 0 },
 } as const;
-const LEARNING_RATE = 0.5; // SC:mapper/options/train_options.py, as the next three
-const BATCH = 2;
+const LEARNING_RATE = 0.5; // SC:mapper/options/train_options.py, as the next two
 const LAMBDA_L2 = 0.8;
 const LAMBDA_ID = 0.1;
 
@@ -136,16 +155,18 @@ export function mapperSettings(
   if (o.layers !== undefined && space !== 's') {
     fail('ARGUMENT', `layers are given for the space '${space}'`, "They belong to the space 's'.");
   }
+  const clipInput = checkOneOf(o.clipInput ?? preset.clipInput, 'clipInput', ['normalised', 'raw']);
   const native: NativeMapperOptions = {
     lambdaClip: weight(o.lambdaClip ?? 1, 'lambdaClip'),
     lambdaL2: weight(o.lambdaL2 ?? LAMBDA_L2, 'lambdaL2'),
     lambdaId,
-    clipInput: checkOneOf(o.clipInput ?? preset.clipInput, 'clipInput', ['normalised', 'raw']),
+    clipInput,
+    shift: shiftOf(o.shift, preset.shift, o.neutral, clipInput === 'raw' ? "with clipInput 'raw'" : undefined),
     noise: checkOneOf(o.noise ?? 'const', 'noise', ['const', 'none']),
-    optimizer: checkOneOf(o.optimizer ?? 'ranger', 'optimizer', ['ranger', 'adam']),
+    optimizer: checkOneOf(o.optimizer ?? preset.optimizer, 'optimizer', ['ranger', 'adam']),
     learningRate: checkNumber(o.learningRate ?? LEARNING_RATE, 'learningRate', 1e-9, 1e6),
     steps: checkInteger(o.steps ?? preset.steps, 'steps', 1, 1_000_000_000),
-    batch: checkInteger(o.batch ?? BATCH, 'batch', 1, 65_536),
+    batch: checkInteger(o.batch ?? preset.batch, 'batch', 1, 65_536),
     seed: checkSeed(o.seed ?? 0),
     truncationPsi: checkNumber(o.truncationPsi ?? 0.7, 'truncationPsi', -2, 2),
     validateEvery: checkInteger(o.validateEvery ?? preset.validateEvery, 'validateEvery', 1, 1_000_000_000),

@@ -45,7 +45,8 @@ export async function trainMapper(system: StyleClip, options: TrainMapperOptions
   const validation = await validationOf(space, system, o, settings);
 
   const addon = native();
-  const { seed, ...kept } = settings.native;
+  // A training of more steps begins as one of fewer: their number is no part of what it is.
+  const { seed, steps, ...kept } = settings.native;
   const run: RunIdentity = {
     ...{ ...kept, seed: seed.toString(), targets: settings.targets, neutral: settings.neutral },
     ...{ mapper: mapper.info.description['config'], start: o.from === undefined ? 'random' : mapper.info.sha256 },
@@ -60,6 +61,13 @@ export async function trainMapper(system: StyleClip, options: TrainMapperOptions
     log: new TrainingLog(join(directory, TRAINING_LOG)),
   };
   const before = await loadTraining(files.state, run);
+  if (before !== undefined && before.step > steps) {
+    fail(
+      'RESUME_MISMATCH',
+      `${files.state} is of a run that has made ${before.step} steps, more than ${steps}`,
+      'Ask for as many or more, name another directory, or remove the file to start anew.',
+    );
+  }
   await files.log.begin(before);
   const handle = await runNative(
     silent,
@@ -85,7 +93,7 @@ export async function trainMapper(system: StyleClip, options: TrainMapperOptions
     if (state.bestStep < 0) return;
     if (state.bestStep !== written) {
       const { best, bestStep } = state;
-      const training = { ...describe(run), best, best_step: bestStep };
+      const training = { ...describe(run, steps), best, best_step: bestStep };
       const { licence } = settings;
       await addon.writeTrainedMapper(handle, { file: files.mapper, licence, training: JSON.stringify(training) });
       written = bestStep;
@@ -228,10 +236,18 @@ async function broughtTo(
 }
 
 /** What the archive says of its training. */
-function describe(run: RunIdentity): Record<string, unknown> {
-  const { targets, neutral, lambdaClip, lambdaL2, lambdaId, clipInput, optimizer, learningRate, steps, batch } = run;
+function describe(run: RunIdentity, steps: number): Record<string, unknown> {
+  const { targets, neutral, lambdaClip, lambdaL2, lambdaId, clipInput, shift, optimizer, learningRate, batch } = run;
   return {
-    ...{ targets, neutral, lambda_clip: lambdaClip, lambda_l2: lambdaL2, lambda_id: lambdaId, clip_input: clipInput },
+    ...{
+      targets,
+      neutral,
+      shift,
+      lambda_clip: lambdaClip,
+      lambda_l2: lambdaL2,
+      lambda_id: lambdaId,
+      clip_input: clipInput,
+    },
     ...{ optimizer, learning_rate: learningRate, steps, batch, seed: run['seed'], start: run['start'] },
     ...{ generator_sha256: run['generator'], clip_sha256: run['clip'], identity_sha256: run['identity'] },
   };

@@ -315,6 +315,8 @@ export interface NativeMapperOptions {
   lambdaId: number;
   clipInput: 'normalised' | 'raw';
   noise: NativeNoise;
+  /** 0: the texts are the aims. */
+  shift: number;
   optimizer: 'ranger' | 'adam';
   learningRate: number;
   steps: number;

@@ -12,6 +12,7 @@ import {
   fail,
 } from './check.js';
 import type { NativeOptimizerOptions } from './native.js';
+import { shiftOf } from './text-aims.js';
 import type { LayerSet, NoiseMode, RunOptions } from './types.js';
 
 /** Options of {@link StyleClip.optimize}. */
@@ -23,6 +24,12 @@ export interface OptimizeOptions extends RunOptions {
    * distance to the target alone: what both texts share, and what sets texts off from pictures, drops out of it.
    */
   neutral?: string | undefined;
+  /**
+   * With `neutral`: each picture's aim is its own embedding, moved by so many lengths of Δt, unit(CLIP(G(x_s)) + shift · Δt),
+   * so that whatever else the embedding tells of a picture is held. 0..1000; 0: the aim is Δt alone. Default
+   * 1; 0 without `neutral`, in the mode `'free'`, with raw CLIP input, and in the reference.
+   */
+  shift?: number | undefined;
   /** As in {@link TextDirectionOptions}. Default `'none'`: the texts alone, as in the released code. */
   templates?: 'imagenet' | 'none' | readonly string[] | undefined;
   /**
@@ -37,11 +44,11 @@ export interface OptimizeOptions extends RunOptions {
   space?: 'w' | 'w_plus' | 's' | undefined;
   /** In s: which layers' channels move. Default `'conv'`, as in the released code. */
   layers?: LayerSet | undefined;
-  /** Updates, 1..1,000,000. Default 100; reference 300. */
+  /** Updates, 1..1,000,000. Default 40; reference 300. */
   steps?: number | undefined;
   /**
-   * Adam's, after the ramp of the first 5 % of the steps and before the fall over the last 25 %. Default 0.1: of a standard
-   * deviation a step, or, in the reference, of the latent's own unit.
+   * Adam's, after the ramp of the first 5 % of the steps and before the fall over the last 25 %. Default 0.2: of a standard
+   * deviation a step; reference 0.1, of the latent's own unit.
    */
   learningRate?: number | undefined;
   /** Weight of the change's squares, ≥ 0. Default 0.3 (of their mean); reference 0.008 (of their sum). */
@@ -60,9 +67,9 @@ export interface OptimizeOptions extends RunOptions {
   idleFirstStep?: boolean | undefined;
   /** Which latent is the result: the one of the lowest loss, or the last one. */
   keep?: 'best' | 'last' | undefined;
-  /** Starts of each problem, the first at the latent itself; the best one is kept. 1..1000. Default 1. */
+  /** Starts of each problem, the first at the latent itself; the best one is kept. 1..1000. Default 4; reference 1. */
   restarts?: number | undefined;
-  /** How far away the others start, in standard deviations, ≥ 0. Default 0.3. */
+  /** How far away the others start, in standard deviations, ≥ 0. Default 0.5. */
   spread?: number | undefined;
   /** Of the restarts. Default 0. */
   seed?: number | bigint | undefined;
@@ -86,7 +93,7 @@ export interface OptimizeOptions extends RunOptions {
 }
 
 const KEYS = [
-  ...['signal', 'onProgress', 'target', 'neutral', 'templates', 'preset', 'mode', 'space', 'layers', 'steps'],
+  ...['signal', 'onProgress', 'target', 'neutral', 'shift', 'templates', 'preset', 'mode', 'space', 'layers', 'steps'],
   ...['learningRate', 'lambdaL2', 'lambdaId', 'lambdaClip', 'l2', 'units', 'clipInput', 'idleFirstStep', 'keep'],
   ...['restarts', 'spread', 'seed', 'patience', 'tolerance', 'snapshots', 'batch', 'noise', 'directory', 'force'],
 ];
@@ -94,11 +101,11 @@ const KEYS = [
 /** The two sets of defaults. `lambdaId` of the default one holds where there is an identity model. */
 const PRESETS = {
   default: {
-    ...{ steps: 100, learningRate: 0.1, lambdaL2: 0.3, lambdaId: 0.1 },
+    ...{ steps: 40, learningRate: 0.2, restarts: 4, lambdaL2: 0.3, lambdaId: 0.1, shift: 1 },
     ...{ l2: 'mean', units: 'sigma', clipInput: 'normalised', idleFirstStep: false, keep: 'best' },
   },
   reference: {
-    ...{ steps: 300, learningRate: 0.1, lambdaL2: 0.008, lambdaId: 0 },
+    ...{ steps: 300, learningRate: 0.1, restarts: 1, lambdaL2: 0.008, lambdaId: 0, shift: 0 },
     ...{ l2: 'sum', units: 'latent', clipInput: 'raw', idleFirstStep: true, keep: 'last' },
   },
 } as const;
@@ -108,6 +115,8 @@ export interface OptimizeSettings {
   readonly native: NativeOptimizerOptions;
   readonly targets: readonly string[];
   readonly neutral: string | undefined;
+  /** 0: aims are the same for every picture. */
+  readonly shift: number;
   readonly keep: 'best' | 'last';
   readonly mode: 'edit' | 'free';
   /** 0: none. */
@@ -136,6 +145,9 @@ export function optimizeSettings(
   if (lambdaId > 0 && !hasIdentity) {
     fail('ARGUMENT', 'lambdaId is given, and no identity model is loaded', 'Load one, or leave lambdaId out.');
   }
+  const clipInput = checkOneOf(o.clipInput ?? preset.clipInput, 'clipInput', ['normalised', 'raw']);
+  const unfit = mode === 'free' ? "in the mode 'free'" : clipInput === 'raw' ? "with clipInput 'raw'" : undefined;
+  const shift = shiftOf(o.shift, preset.shift, neutral, unfit);
   const native: NativeOptimizerOptions = {
     space,
     layers: space === 's' ? layerNames(o.layers ?? 'conv') : ['conv'],
@@ -143,7 +155,7 @@ export function optimizeSettings(
     lambdaL2: weight(o.lambdaL2 ?? (mode === 'free' ? 0 : preset.lambdaL2), 'lambdaL2'),
     lambdaId,
     l2Mean: checkOneOf(o.l2 ?? preset.l2, 'l2', ['mean', 'sum']) === 'mean',
-    clipInput: checkOneOf(o.clipInput ?? preset.clipInput, 'clipInput', ['normalised', 'raw']),
+    clipInput,
     noise: checkOneOf(o.noise ?? 'const', 'noise', ['const', 'none']),
     steps: checkInteger(o.steps ?? preset.steps, 'steps', 1, 1_000_000),
     learningRate: checkNumber(o.learningRate ?? preset.learningRate, 'learningRate', 1e-9, 1e6),
@@ -151,8 +163,8 @@ export function optimizeSettings(
     idleFirstStep: checkBoolean(o.idleFirstStep ?? preset.idleFirstStep, 'idleFirstStep'),
     patience: o.patience === undefined ? 0 : checkInteger(o.patience, 'patience', 1, 1_000_000),
     tolerance: weight(o.tolerance ?? 1e-3, 'tolerance'),
-    restarts: checkInteger(o.restarts ?? 1, 'restarts', 1, 1000),
-    spread: weight(o.spread ?? 0.3, 'spread'),
+    restarts: checkInteger(o.restarts ?? preset.restarts, 'restarts', 1, 1000),
+    spread: weight(o.spread ?? 0.5, 'spread'),
     seed: checkSeed(o.seed ?? 0),
     batch: o.batch === undefined ? 0 : checkInteger(o.batch, 'batch', 1, 4096),
   };
@@ -160,6 +172,7 @@ export function optimizeSettings(
     native,
     targets,
     neutral,
+    shift,
     mode,
     keep: checkOneOf(o.keep ?? preset.keep, 'keep', ['best', 'last']),
     snapshots: o.snapshots === undefined ? 0 : checkInteger(o.snapshots, 'snapshots', 1, 1_000_000),

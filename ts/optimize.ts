@@ -16,7 +16,7 @@ import { native } from './runtime.js';
 import { runNative } from './signals.js';
 import type { StyleClip } from './styleclip.js';
 import { layerNames } from './sweep-settings.js';
-import { textAims } from './text-aims.js';
+import { shiftedAims, textAims } from './text-aims.js';
 import type { RunOptions } from './types.js';
 
 /** Loss after 0, 1, … updates. The parts are not weighted. */
@@ -89,11 +89,10 @@ export async function optimizeLatents(
     Array.from({ length: problems }, (_, i) => sources.at(Math.floor(i / targets.length))),
   );
   const dim = aims.length / targets.length;
-  const texts = new Float32Array(problems * dim);
-  for (let i = 0; i < problems; i++) {
-    const k = i % targets.length;
-    texts.set(aims.subarray(k * dim, (k + 1) * dim), i * dim);
-  }
+  const texts =
+    settings.shift > 0
+      ? shiftedAims(aims, dim, await embeddingsOf(system, sources, o), settings.shift)
+      : Float32Array.from({ length: problems * dim }, (_, i) => aims[i % aims.length]!);
 
   const addon = native();
   const { seed, batch: _batch, ...kept } = settings.native;
@@ -221,6 +220,13 @@ async function sourcesOf(
   // Rendering nothing, but checked as if.
   await generator.styles(from.at(0), silent);
   return from;
+}
+
+/** [latents × dim], unit rows: what CLIP sees in each latent's picture. */
+async function embeddingsOf({ generator, clip }: StyleClip, latents: Latents, o: OptimizeOptions) {
+  const how = { as: 'float32', signal: o.signal, noise: o.noise, force: o.force ?? false } as const;
+  const images = await generator.synthesize(latents, how);
+  return (await clip.encodeImages(images, { normalize: true, signal: o.signal })).data;
 }
 
 function tensorOf(latents: Latents): NativeTensor<Float32Array> {

@@ -158,8 +158,8 @@ TEST_CASE("mapper training: the validation's loss falls, with both optimisers an
       MapperTrainingOptions options = short_options();
       options.optimizer = kind;
       options.steps = 24;
-      // Ranger's first steps are short: RAdam holds them back until it knows the second moment. A heavy L2 shows them.
-      options.objective.lambda_l2 = 10;
+      // Light L2: with a heavy one the loss falls by the mapper's doing less and less, whatever CLIP says.
+      options.objective.lambda_l2 = 0.1;
       options.objective.lambda_id = 0.1;
       const auto mapper = in_s ? fresh_in_s() : fresh();
       MapperTrainer trainer(generator(), tiny::clip(), &identity(), mapper, text(), {},
@@ -171,11 +171,17 @@ TEST_CASE("mapper training: the validation's loss falls, with both optimisers an
       std::vector<MapperLogEntry> validations;
       for (const MapperLogEntry& entry : log) {
         const styleclip::MapperLoss& loss = entry.loss;
-        CHECK(loss.total == doctest::Approx(loss.clip + 10 * loss.l2 + 0.1 * loss.id).epsilon(1e-5));
+        CHECK(loss.total == doctest::Approx(loss.clip + 0.1 * loss.l2 + 0.1 * loss.id).epsilon(1e-5));
         CHECK(loss.l2 > 0);
         if (entry.validation) validations.push_back(entry);
       }
       CHECK(trainer.best() < validations.front().loss.total - 1e-4);
+      // It falls because the pictures come nearer to the text.
+      const auto& nearest = *std::min_element(validations.begin(), validations.end(),
+                                              [](const auto& a, const auto& b) { return a.loss.total < b.loss.total; });
+      MESSAGE("clip " << validations.front().loss.clip << " -> " << nearest.loss.clip << ", total "
+                      << validations.front().loss.total << " -> " << nearest.loss.total);
+      CHECK(nearest.loss.clip < validations.front().loss.clip - 1e-4);
       double lowest = std::numeric_limits<double>::infinity();
       for (const MapperLogEntry& entry : validations) {
         CHECK(entry.best == (entry.loss.total < lowest));

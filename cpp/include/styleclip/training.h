@@ -24,6 +24,8 @@ enum class TrainingOptimizer {
 struct MapperTrainingOptions {
   /// l2_mean is fixed: the mean of squares of what is added to a latent; in S the sum over the layers of such means.
   ObjectiveOptions objective;
+  /// Above 0 each latent has its own aims, unit(CLIP(G(w)) + shift * text), both of unit length; else the texts are the aims.
+  double shift = 0;
   TrainingOptimizer optimizer = TrainingOptimizer::Ranger;
   /// 0.5 is the released code's; the weights are stored times 100, so it is no large one.
   double learning_rate = 0.5;

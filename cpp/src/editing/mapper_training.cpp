@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
@@ -40,6 +41,10 @@ void check_options(const MapperTrainingOptions& options) {
   positive(static_cast<double>(options.batch), "batch");
   positive(static_cast<double>(options.validate_every), "validate_every");
   positive(options.explosion, "explosion");
+  if (!std::isfinite(options.shift) || options.shift < 0) {
+    throw Error(ErrorCode::Range, "shift is " + std::to_string(options.shift) + ".",
+                "Give a finite number that is not negative.");
+  }
 }
 
 void check_latents(const at::Tensor& latents, const Mapper& mapper, const char* what) {
@@ -103,17 +108,37 @@ struct MapperTrainer::Impl {
 
   at::Tensor styles(const at::Tensor& latents) const { return in_s() ? latents : generator.styles(latents); }
 
-  at::Tensor identity_of(const at::Tensor& latents) const {
-    if (options.objective.lambda_id <= 0) return {};
+  // What the loss holds against the picture that a latent gave before it was mapped.
+  struct Source {
+    at::Tensor identity;  // undefined where λ_ID is 0
+    at::Tensor aims;      // [t, d] for all, or [n, t, d]
+
+    Source narrow(std::int64_t begin, std::int64_t count) const {
+      return {identity.defined() ? identity.narrow(0, begin, count) : identity,
+              aims.dim() == 3 ? aims.narrow(0, begin, count) : aims};
+    }
+  };
+
+  Source source_of(const at::Tensor& given) const {
+    const bool shifted = options.shift > 0, compared = options.objective.lambda_id > 0;
+    if (!shifted && !compared) return {{}, texts};
     const c10::AutoGradMode no_graph(false);
-    return objective->identity(objective->pictures(styles(latents)));
+    const at::Tensor images = objective->pictures(styles(given));
+    Source source{compared ? objective->identity(images) : at::Tensor(), texts};
+    if (shifted) {
+      const at::Tensor seen = unit(objective->embedding(images));
+      source.aims = unit(seen.unsqueeze(1) + options.shift * unit(texts).unsqueeze(0)).contiguous();
+    }
+    return source;
   }
 
-  ObjectiveValue value(const at::Tensor& latents, const at::Tensor& source_identity) const {
-    const at::Tensor moved = mapper->apply(latents);
+  static at::Tensor unit(const at::Tensor& rows) { return rows / at::linalg_vector_norm(rows, 2, {-1}, true); }
+
+  ObjectiveValue value(const at::Tensor& given, const Source& source) const {
+    const at::Tensor moved = mapper->apply(given);
     const at::Tensor images = objective->pictures(styles(moved));
-    const at::Tensor change = scale.defined() ? (moved - latents) * scale : moved - latents;
-    return objective->value(images, texts, change, at::zeros_like(change), source_identity);
+    const at::Tensor change = scale.defined() ? (moved - given) * scale : moved - given;
+    return objective->value(images, source.aims, change, at::zeros_like(change), source.identity);
   }
 
   // The order in which an epoch sees the given latents.
@@ -152,9 +177,7 @@ struct MapperTrainer::Impl {
     for (std::int64_t begin = 0; begin < validation.size(0); begin += piece) {
       run.check();
       const std::int64_t count = std::min(piece, validation.size(0) - begin);
-      values.push_back(value(validation.narrow(0, begin, count), validation_identity.defined()
-                                                                     ? validation_identity.narrow(0, begin, count)
-                                                                     : at::Tensor()));
+      values.push_back(value(validation.narrow(0, begin, count), validation_source.narrow(begin, count)));
     }
     run.check();
     return mean_loss(values);
@@ -176,10 +199,10 @@ struct MapperTrainer::Impl {
 
   void one_step(const RunContext& run) {
     const at::Tensor batch = batch_of(step);
-    const at::Tensor source_identity = identity_of(batch);
+    const Source source = source_of(batch);
     run.check();
     const c10::AutoGradMode graph(true);
-    const ObjectiveValue loss = value(batch, source_identity);
+    const ObjectiveValue loss = value(batch, source);
     run.check();
     std::vector<at::Tensor> gradients;
     for (at::Tensor& weight : weights) weight.mutable_grad().reset();
@@ -223,7 +246,8 @@ struct MapperTrainer::Impl {
   std::shared_ptr<Mapper> mapper;
   c10::Device device;
   std::unique_ptr<Objective> objective;
-  at::Tensor texts, latents, validation, validation_identity, scale;
+  at::Tensor texts, latents, validation, scale;
+  Source validation_source;
   std::string config;              // of the mapper's archive
   std::vector<std::string> names;  // of the parameters
   std::vector<at::Tensor> weights, best_weights;
@@ -263,15 +287,16 @@ MapperTrainer::MapperTrainer(Generator& generator, Clip& clip, Identity* identit
   impl.validation = here(validation);
   impl.scale = impl.layer_scale();
   impl.piece = choose_batch(0, 0, picture_bytes(generator.layout(), clip.image_size()), generator.device());
-  if (weights.lambda_id > 0) {
-    std::vector<at::Tensor> parts;
-    for (std::int64_t begin = 0; begin < impl.validation.size(0); begin += impl.piece) {
-      run.check();
-      parts.push_back(
-          impl.identity_of(impl.validation.narrow(0, begin, std::min(impl.piece, impl.validation.size(0) - begin))));
-    }
-    impl.validation_identity = at::cat(parts);
+  std::vector<at::Tensor> identities, aims;
+  for (std::int64_t begin = 0; begin < impl.validation.size(0); begin += impl.piece) {
+    run.check();
+    const std::int64_t count = std::min(impl.piece, impl.validation.size(0) - begin);
+    const Impl::Source source = impl.source_of(impl.validation.narrow(0, begin, count));
+    if (source.identity.defined()) identities.push_back(source.identity);
+    if (source.aims.dim() == 3) aims.push_back(source.aims);
   }
+  impl.validation_source = {identities.empty() ? at::Tensor() : at::cat(identities),
+                            aims.empty() ? impl.texts : at::cat(aims)};
   for (const auto& [name, tensor] : impl.mapper->tensors()) {
     at::Tensor weight = tensor;
     weight.requires_grad_(true);

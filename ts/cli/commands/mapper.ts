@@ -20,6 +20,7 @@ import { picturePath, pictureTarget, targetFile, withSuffix } from '../target.js
 interface Flags extends CommonFlags {
   target?: string[];
   neutral?: string;
+  shift?: number;
   preset: 'default' | 'reference';
   space?: 'w_plus' | 's';
   levels?: MapperLevel[];
@@ -45,7 +46,7 @@ interface Flags extends CommonFlags {
 
 /** Of `mapper apply`, or of `mapper train`, alone. */
 const TRAIN_ONLY = [
-  ...['target', 'neutral', 'space', 'levels', 'layers', 'from', 'latents', 'validation', 'steps', 'batch'],
+  ...['target', 'neutral', 'shift', 'space', 'levels', 'layers', 'from', 'latents', 'validation', 'steps', 'batch'],
   ...['optimizer', 'learningRate', 'lambdaL2', 'lambdaId', 'validateEvery', 'licence'],
 ] as const;
 const APPLY_ONLY = ['mapper', 'grid'] as const;
@@ -61,6 +62,12 @@ export function mapperCommand(command: Command, start: Start): Command {
     .argument('[files...]', 'of apply: latents (.safetensors, .npy, .npz, .pt) or pictures; none: drawn ones')
     .option('--target <text...>', 'train: what the pictures should become')
     .option('--neutral <text>', 'train: what they are now: then the direction between the texts counts')
+    .addOption(
+      new Option(
+        '--shift <lengths>',
+        'train: how far along that direction each picture goes; 0: by the direction alone (default: 1)',
+      ).argParser(parse.numberWithin(0, 1000)),
+    )
     .addOption(
       new Option('--preset <name>', 'train: where defaults come from: default, or reference (the released code)')
         .argParser(parse.oneOf('default', 'reference'))
@@ -86,15 +93,19 @@ export function mapperCommand(command: Command, start: Start): Command {
     .option('--latents <file>', 'train: on these latents (default: drawn anew at every step)')
     .option('--validation <file>', 'train: validate on these latents (default: 16 drawn ones)')
     .addOption(
-      new Option('--steps <n>', 'train: updates (default: 2000; reference: 50000)').argParser(
+      new Option('--steps <n>', 'train: updates (default: 1000; reference: 50000)').argParser(
         parse.integerWithin(1, 1_000_000_000),
       ),
     )
     .addOption(
-      new Option('--batch <n>', 'train: latents a step (default: 2)').argParser(parse.integerWithin(1, 65_536)),
+      new Option('--batch <n>', 'train: latents a step (default: 4; reference: 2)').argParser(
+        parse.integerWithin(1, 65_536),
+      ),
     )
     .addOption(
-      new Option('--optimizer <name>', 'train: ranger (default) or adam').argParser(parse.oneOf('ranger', 'adam')),
+      new Option('--optimizer <name>', 'train: adam (default), or ranger (reference)').argParser(
+        parse.oneOf('ranger', 'adam'),
+      ),
     )
     .addOption(new Option('--learning-rate <rate>', 'train: (default: 0.5)').argParser(parse.numberWithin(1e-9, 1e6)))
     .addOption(
@@ -159,10 +170,10 @@ async function train(session: Session, files: readonly string[], flags: Flags): 
   const { layout } = system.generator;
   const read = async (file: string | undefined): Promise<Latents | undefined> =>
     file === undefined ? undefined : Latents.load(await session.input.file(file), { layout });
-  const { target, neutral, preset, space, levels, layers, steps, batch, optimizer, learningRate } = flags;
+  const { target, neutral, shift, preset, space, levels, layers, steps, batch, optimizer, learningRate } = flags;
   const { lambdaL2, lambdaId, validateEvery, licence, seed, truncationPsi } = flags;
   await using mapper = await system.trainMapper({
-    ...{ target, neutral, preset, space, levels, layers, steps, batch, optimizer, learningRate },
+    ...{ target, neutral, shift, preset, space, levels, layers, steps, batch, optimizer, learningRate },
     ...{ lambdaL2, lambdaId, validateEvery, licence, seed, truncationPsi, directory: flags.dir },
     from: flags.from === undefined ? undefined : await session.input.file(flags.from),
     latents: await read(flags.latents),

@@ -20,6 +20,7 @@ import { isThere, targetFolder, videoTarget } from '../target.js';
 interface Flags extends CommonFlags {
   target: string[];
   neutral?: string;
+  shift?: number;
   preset: 'default' | 'reference';
   mode: 'edit' | 'free';
   space: 'w' | 'w_plus' | 's';
@@ -28,7 +29,7 @@ interface Flags extends CommonFlags {
   learningRate?: number;
   lambdaL2?: number;
   lambdaId?: number;
-  restarts: number;
+  restarts?: number;
   patience?: number;
   every?: number;
   video?: string;
@@ -51,6 +52,12 @@ export function optimizeCommand(command: Command, start: Start): Command {
     .addOption(new Option('--target <text...>', 'what the pictures should become').makeOptionMandatory())
     .option('--neutral <text>', 'what they are now: then the direction between the texts counts')
     .addOption(
+      new Option(
+        '--shift <lengths>',
+        'how far along that direction each picture goes; 0: by the direction alone (default: 1)',
+      ).argParser(parse.numberWithin(0, 1000)),
+    )
+    .addOption(
       new Option('--preset <name>', 'where defaults come from: default, or reference (the released code)')
         .argParser(parse.oneOf('default', 'reference'))
         .default('default'),
@@ -71,15 +78,19 @@ export function optimizeCommand(command: Command, start: Start): Command {
       ),
     )
     .addOption(
-      new Option('--steps <n>', 'updates (default: 100; reference: 300)').argParser(parse.integerWithin(1, 1_000_000)),
+      new Option('--steps <n>', 'updates (default: 40; reference: 300)').argParser(parse.integerWithin(1, 1_000_000)),
     )
-    .addOption(new Option('--learning-rate <rate>', "Adam's (default: 0.1)").argParser(parse.numberWithin(1e-9, 1e6)))
+    .addOption(
+      new Option('--learning-rate <rate>', "Adam's (default: 0.2; reference: 0.1)").argParser(
+        parse.numberWithin(1e-9, 1e6),
+      ),
+    )
     .addOption(new Option('--lambda-l2 <weight>', 'of how far the latent moves').argParser(weight))
     .addOption(new Option('--lambda-id <weight>', 'of how far the identity moves').argParser(weight))
     .addOption(
-      new Option('--restarts <n>', 'starts of each, the best is kept')
-        .argParser(parse.integerWithin(1, 1000))
-        .default(1),
+      new Option('--restarts <n>', 'starts of each, the best is kept (default: 4; reference: 1)').argParser(
+        parse.integerWithin(1, 1000),
+      ),
     )
     .addOption(
       new Option('--patience <n>', 'end when so many steps brought next to nothing').argParser(
@@ -120,11 +131,13 @@ async function optimize(session: Session, files: readonly string[], flags: Flags
   await using system = await loadSystem(session);
   const free = flags.mode === 'free' && files.length === 0;
   const latents = free ? undefined : await readLatents(session, files, flags, system);
-  const { target, neutral, preset, mode, space, layers, steps, learningRate, lambdaL2, lambdaId } = flags;
+  const { target, neutral, shift, preset, mode, space, layers, steps, learningRate, lambdaL2, lambdaId } = flags;
   const { restarts, patience, seed } = flags;
-  const snapshots = flags.every ?? (video === undefined ? undefined : Math.ceil((steps ?? 100) / FRAMES));
+  const snapshots =
+    flags.every ??
+    (video === undefined ? undefined : Math.ceil((steps ?? (preset === 'reference' ? 300 : 40)) / FRAMES));
   const done = await system.optimize(latents, {
-    ...{ target, neutral, preset, mode, space, layers, steps, learningRate, lambdaL2, lambdaId },
+    ...{ target, neutral, shift, preset, mode, space, layers, steps, learningRate, lambdaL2, lambdaId },
     ...{ restarts, patience, seed, snapshots, directory: folder, ...session.run },
   });
   const images: { latent: number; target: string; file: string; loss: number; stopped: string }[] = [];
