@@ -8,9 +8,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const HERE = import.meta.dirname;
-export const DOCUMENTS = ['performance.md', 'methods.md', 'optimization.md', 'quality.md', 'inversion.md'].map((name) =>
-  join(HERE, '..', 'docs', name),
-);
+const NAMES = ['performance', 'methods', 'optimization', 'quality', 'training', 'inversion'];
+export const DOCUMENTS = NAMES.map((name) => join(HERE, '..', 'docs', `${name}.md`));
 const MIB = 2 ** 20;
 
 /** @typedef {any} Result what a question answered */
@@ -220,31 +219,85 @@ function operators(r) {
   );
 }
 
-/** @param {Result} r */
-function quality(r) {
-  const rows = r.rows.map((/** @type {any} */ m) => {
-    const [other, by] = Object.entries(m.mostMovedOther)[0] ?? ['', 0];
-    return [
-      `${m.method}: ${m.target}`,
-      `${m.factor}, ${m.movedSigma.toFixed(2)}`,
-      percent(m.shareMoved),
-      `${m.identity.toFixed(3)}, ${percent(m.shareSame)}`,
-      percent(m.shareBoth),
-      `${m.othersSigma.toFixed(2)} (${other} ${Number(by).toFixed(2)})`,
-      (m.seconds / Number(r.settings.cats)).toFixed(2),
-    ];
-  });
+/**
+ * @param {Result} r
+ * @param {'bar' | 'identity' | 'rest'} group of prompts
+ */
+function edits(r, group) {
+  const rows = r.rows
+    .filter((/** @type {any} */ m) => m.group === group)
+    .map((/** @type {any} */ m) => {
+      const [other, by] = Object.entries(m.mostMovedOther)[0] ?? ['', 0];
+      const training = m.trainingSeconds === undefined ? '' : ` (training ${fixed(m.trainingSeconds, 0)})`;
+      return [
+        `${m.method}: ${m.target}`,
+        m.cats,
+        `${m.factor}, ${m.movedSigma.toFixed(2)}`,
+        percent(m.shareMoved),
+        `${m.identity.toFixed(3)}, ${percent(m.shareSame)}`,
+        percent(m.shareBoth),
+        `${m.othersSigma.toFixed(2)}, ${m.othersEachSigma.toFixed(2)} (${other} ${Number(by).toFixed(2)})`,
+        `${(m.seconds / m.cats).toFixed(2)}${training}`,
+      ];
+    });
   return table(
     [
       '',
+      'cats',
       'moved, σ',
       'by 1 σ and more',
       'identity: mean, share ≥ 0.8',
       'both',
-      'other factors, mean σ (most moved)',
+      'other factors, σ: on the whole, in each cat (most moved)',
       'seconds a cat',
     ],
     rows,
+  );
+}
+
+/** @param {Result} r */
+function qualityBar(r) {
+  const inBar = r.rows.filter((/** @type {any} */ m) => m.group === 'bar');
+  const methods = [...new Set(inBar.map((/** @type {any} */ m) => m.method))];
+  const of = (/** @type {string} */ method) => inBar.filter((/** @type {any} */ m) => m.method === method);
+  const over = (/** @type {any} */ m) => m.shareBoth >= r.bar.share;
+  return table(
+    ['', 'prompts at the bar', 'worst prompt', 'all cats', 'other factors, of what the asked one moved'],
+    methods.map((/** @type {any} */ method) => {
+      const rows = of(method);
+      const sum = (/** @type {(m: any) => number} */ value) =>
+        rows.reduce((/** @type {number} */ s, /** @type {any} */ m) => s + value(m), 0);
+      const worst = rows.reduce((/** @type {any} */ a, /** @type {any} */ m) => (m.shareBoth < a.shareBoth ? m : a));
+      return [
+        method,
+        `${rows.filter(over).length} of ${rows.length}`,
+        `${worst.factor}, ${percent(worst.shareBoth)}`,
+        percent(sum((m) => m.shareBoth * m.cats) / sum((m) => m.cats)),
+        percent(sum((m) => m.othersSigma) / sum((m) => m.movedSigma)),
+      ];
+    }),
+  );
+}
+
+/** @param {Result} r */
+const quality = (r) => edits(r, 'bar');
+/** @param {Result} r */
+const qualityIdentity = (r) => edits(r, 'identity');
+/** @param {Result} r */
+const qualityRest = (r) => edits(r, 'rest');
+
+/** @param {Result} r */
+function mapper(r) {
+  return table(
+    ['', 'steps alike (mean cosine)', 'CLIP gain', 'rms of a step', 'identity', 'seconds of training'],
+    r.rows.map((/** @type {any} */ m) => [
+      `${m.prompt}: ${m.variant}`,
+      fixed(m.similarity, 3),
+      fixed(m.gain, 3),
+      fixed(m.length, 3),
+      fixed(m.identity, 3),
+      fixed(m.seconds, 0),
+    ]),
   );
 }
 
@@ -308,13 +361,26 @@ const TABLES = {
   memory,
   scaling,
   quality,
+  qualityBar,
+  qualityIdentity,
+  qualityRest,
+  mapper,
   optimize,
   operators,
   inversion,
 };
 
 /** @type {Record<string, string>} the field of a result that a table is made of, where it is not its own name */
-const PARTS = { quality: 'rows', optimize: 'worlds', methodsAgreement: 'methods', shares: 'shareOfMatmulByPrecision' };
+const PARTS = {
+  quality: 'rows',
+  qualityBar: 'rows',
+  qualityIdentity: 'rows',
+  qualityRest: 'rows',
+  mapper: 'rows',
+  optimize: 'worlds',
+  methodsAgreement: 'methods',
+  shares: 'shareOfMatmulByPrecision',
+};
 
 /**
  * The document with its tables made anew.

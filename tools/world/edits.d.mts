@@ -28,6 +28,20 @@ export interface CardEdit extends Setting, Measured {
 
 export function cardEdits(): Promise<Record<string, CardEdit>>;
 
+/** The bar of one cat: σ of the asked factor, and identity similarity. */
+export const BAR: { sigma: number; identity: number };
+
+/** What the readers say of edited pictures. */
+export interface Judged {
+  card: Measured;
+  /** Of each cat: how much nearer to its goal the factor came, in σ. */
+  nearer: number[];
+  /** Of each cat: cosine of its identities before and after. */
+  alike: number[];
+  /** Of each cat: how far the other factors moved, either way, the mean in σ. */
+  elsewhere: number[];
+}
+
 export interface Litter {
   latents: Latents;
   /** The judge's reading, [cats][factors]. */
@@ -36,6 +50,8 @@ export interface Litter {
   embedded: Float32Array[];
   /** Unit identities. */
   faces: Float32Array[];
+  /** Standard deviation of each factor over the whole litter. */
+  spread: number[];
 }
 
 export class EditBench {
@@ -43,6 +59,7 @@ export class EditBench {
   readonly cats: StyleClip;
   static open(sweepCats: number): Promise<EditBench>;
   litter(count: number, seed: number): Promise<Litter>;
+  withRoom(name: string, edit: Pick<CardEdit, 'factor'>, litter: Litter, most?: number): Litter;
   measure(name: string, edit: Omit<CardEdit, keyof Measured>, litter: Litter): Promise<Measured>;
   edited(edit: Omit<CardEdit, keyof Measured>, latents: Latents): Promise<Images>;
   judged(
@@ -50,6 +67,6 @@ export class EditBench {
     edit: Pick<CardEdit, 'target' | 'neutral' | 'factor'>,
     litter: Litter,
     images: Images,
-  ): Promise<{ card: Measured; nearer: number[]; alike: number[] }>;
+  ): Promise<Judged>;
   close(): Promise<void>;
 }
