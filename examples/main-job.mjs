@@ -27,7 +27,7 @@ const ALPHAS = [-4, -2, 0, 2, 4]; // strengths: 0 is the cat as it was, a negati
 const CATS = { seed: 0, numbers: [22, 114, 219, 200, 30, 89], truncationPsi: 0.9 }; // some that wear nothing yet
 const SWEEP = { images: 8, sigmas: 5, seed: 1 };
 // The one picture: a drawing of 256 pixels, the first prompt, and how long each method takes.
-const PICTURE = { alpha: 4, refineSteps: 50, steps: 60, mapperSteps: 100 };
+const PICTURE = { alpha: 4, refineSteps: 50, steps: 40, mapperSteps: 100 };
 const PICTURE_FILE = fileURLToPath(new URL('my-cat.png', import.meta.url));
 const FACTORS = new URL('../models/cats/factors.json', import.meta.url);
 
