@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/variable.h>
 #include <torch/optim/adam.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -161,6 +162,8 @@ TEST_CASE("mapper training: the validation's loss falls, with both optimisers an
       // Light L2: with a heavy one the loss falls by the mapper's doing less and less, whatever CLIP says.
       options.objective.lambda_l2 = 0.1;
       options.objective.lambda_id = 0.1;
+      // RAdam holds its first steps back until it knows the second moment: long ones, so that a few show.
+      if (kind == TrainingOptimizer::Ranger) options.learning_rate = 200;
       const auto mapper = in_s ? fresh_in_s() : fresh();
       MapperTrainer trainer(generator(), tiny::clip(), &identity(), mapper, text(), {},
                             validation(in_s ? "s" : "w_plus"), options, {});
@@ -179,9 +182,8 @@ TEST_CASE("mapper training: the validation's loss falls, with both optimisers an
       // It falls because the pictures come nearer to the text.
       const auto& nearest = *std::min_element(validations.begin(), validations.end(),
                                               [](const auto& a, const auto& b) { return a.loss.total < b.loss.total; });
-      MESSAGE("clip " << validations.front().loss.clip << " -> " << nearest.loss.clip << ", total "
-                      << validations.front().loss.total << " -> " << nearest.loss.total);
-      CHECK(nearest.loss.clip < validations.front().loss.clip - 1e-4);
+      INFO(validations.front().loss.clip << " -> " << nearest.loss.clip);
+      CHECK(nearest.loss.clip < validations.front().loss.clip - 5e-4);
       double lowest = std::numeric_limits<double>::infinity();
       for (const MapperLogEntry& entry : validations) {
         CHECK(entry.best == (entry.loss.total < lowest));
