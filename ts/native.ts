@@ -3,392 +3,46 @@
 // thread, and rejects with a plain Error that carries `code`, `remedy` and `causeText`; errors.ts turns that into a
 // StyleClipError. A cancelled call rejects with code 'ABORTED' (signals.ts rejects with signal.reason instead).
 
-/** An array with its shape; the border between JavaScript and the core. Owned copies both ways. */
-export interface NativeTensor<T extends NativeArray = NativeArray> {
-  data: T;
-  shape: number[];
-  /** Of a Uint16Array: which bits it holds. Always there on results; 'float16' where an input leaves it out. */
-  dtype?: 'float16' | 'bfloat16';
-}
-export type NativeArray =
-  | Float32Array
-  | Float64Array
-  | Uint8Array
-  | Int32Array
-  | BigInt64Array
-  /** float16 and bfloat16 bits; which one is said in `dtype` where it matters. */
-  | Uint16Array;
+import type {
+  NativeDirectionOptions,
+  NativeGlobalDirection,
+  NativePlan,
+  NativeRelevance,
+  NativeScreenOptions,
+  NativeShard,
+  NativeSweepOptions,
+} from './native-relevance.js';
+import type {
+  NativeEncoderProgress,
+  NativeEncoderTraining,
+  NativeInversionStep,
+  NativeInverterOptions,
+  NativeInverterResult,
+  NativeMapperOptions,
+  NativeMapperSituation,
+  NativeMapperState,
+  NativeOptimizerOptions,
+  NativeOptimizerState,
+  NativeState,
+  NativeTunerOptions,
+} from './native-runs.js';
+import type {
+  NativeCancel,
+  NativeFound,
+  NativeLeaf,
+  NativeModel,
+  NativeNoise,
+  NativePart,
+  NativeRun,
+  NativeSampleSettings,
+  NativeSource,
+  NativeStatistics,
+  NativeTensor,
+} from './native-types.js';
 
-export interface NativeProgress {
-  phase: string;
-  done: number;
-  total: number;
-  unit: string;
-  rate: number;
-  /** NaN while unknown. */
-  secondsLeft: number;
-  detail: Record<string, number>;
-}
-
-/** Stops the calls that were given it, within one batch. */
-export interface NativeCancel {
-  abort(): void;
-}
-
-export interface NativeRun {
-  cancel?: NativeCancel;
-  /** Coalesced: the newest report wins; never called after the promise settled. */
-  onProgress?: (progress: NativeProgress) => void;
-}
-
-/** A loaded model. Owned by the environment that loaded it. */
-export interface NativeModel {
-  readonly kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'mapper' | 'perceptual' | 'module';
-  /** The archive's styleclip.json. */
-  readonly description: string;
-  /** tokenizer.json of a clip archive, else ''. */
-  readonly tokenizer: string;
-  readonly file: string;
-  readonly sha256: string;
-  readonly device: string;
-  readonly dtype: string;
-  readonly memoryBytes: number;
-  readonly closed: boolean;
-  /** Frees the native memory after the running call; later calls reject with CLOSED. Idempotent. */
-  close(): Promise<void>;
-  /** Generators only. */
-  readonly layout?: NativeLayout;
-}
-
-export interface NativeLayout {
-  layers: { name: string; resolution: number; channels: number; toRgb: boolean; wRow: number; offset: number }[];
-  rows: number;
-  total: number;
-  convChannels: number;
-  torgbChannels: number;
-}
-
-export type NativeNoise = 'const' | 'random' | 'none';
-
-export interface NativeStatistics {
-  mean: Float32Array;
-  sigma: Float32Array;
-  samples: number;
-}
-
-export interface NativeSampleSettings {
-  seed: bigint;
-  truncationPsi: number;
-  /** < 0: all rows. */
-  truncationCutoff: number;
-}
-
-export interface NativeSweepOptions extends NativeSampleSettings {
-  /** A name of the core's `sweep_methods()`. Default 'reference'. */
-  method?: string;
-  images: number;
-  sigmas: number;
-  perturb: 'absolute' | 'relative';
-  layers: string[];
-  /** Flat S indices of `layers`, ascending; left out or empty: all of them. */
-  channels?: Int32Array;
-  preprocess: 'float' | 'reference8';
-  noise: NativeNoise;
-  /** Of the exact sweep's activations. Default 'float32'; the reference uses the models' own. */
-  precision?: 'float32' | 'tf32' | 'float16' | 'bfloat16';
-  /** Of the method 'stop-at'. */
-  stopAt?: number | undefined;
-  /** Of the method 'adaptive'. */
-  cosine?: number | undefined;
-  confidence?: number | undefined;
-  batch: number;
-  memoryBytes: number;
-}
-
-/** Wanted: `beta` where it is there, the automatic one's where `automatic`, else `channels`. */
-export interface NativeScreenOptions {
-  text: Float32Array;
-  channels: number;
-  automatic: boolean;
-  beta?: number;
-  margin: number;
-  /** 0: chosen. */
-  probes: number;
-  confidence: number;
-}
-
-export interface NativeRelevance {
-  channels: Int32Array;
-  rows: NativeTensor<Float32Array>;
-  concentration: Float32Array;
-  magnitude: Float32Array;
-  counts: Int32Array;
-  images: number;
-  /** What computed it: one of `sweep_methods()`. */
-  implementation: string;
-  seconds: number;
-}
-
-/** What plan.json of a directory says. */
-export interface NativePlan {
-  /** Its settings, JSON in snake case. */
-  settings: string;
-  layout: NativeLayout;
-  statistics: NativeStatistics;
-  /** Shards in all, and those that are there by name. */
-  shards: number;
-  present: number;
-}
-
-export interface NativeShard {
-  id: string;
-  file: string;
-  channels: Int32Array;
-  firstImage: number;
-  images: number;
-  resumed: boolean;
-  batch: number;
-  rendered: number;
-  done: number;
-  total: number;
-  /** '' when there is nothing to say. */
-  warning: string;
-}
-
-export interface NativeDirectionOptions {
-  /** < 0: automatic. */
-  beta: number;
-  /** 0: by beta. */
-  channels: number;
-  automaticChannels: number;
-  measure: 'cosine' | 'projection';
-  scaleBySigma: boolean;
-  normaliseLargest: boolean;
-}
-
-export interface NativeGlobalDirection {
-  selected: { row: number; channel: number; relevance: number; delta: number }[];
-  delta: Float32Array;
-  beta: number;
-  largest: number;
-}
-
-export interface NativeOptimizerOptions {
-  space: 'w' | 'w_plus' | 's';
-  layers: string[];
-  lambdaClip: number;
-  lambdaL2: number;
-  lambdaId: number;
-  l2Mean: boolean;
-  clipInput: 'normalised' | 'raw';
-  noise: NativeNoise;
-  steps: number;
-  learningRate: number;
-  inSigmas: boolean;
-  idleFirstStep: boolean;
-  /** 0: none. */
-  patience: number;
-  tolerance: number;
-  restarts: number;
-  spread: number;
-  seed: bigint;
-  /** 0: by memory. */
-  batch: number;
-}
-
-/** Of a run: rows are problems × restarts. */
-export interface NativeOptimizerState {
-  point: NativeTensor<Float32Array>;
-  firstMoment: NativeTensor<Float32Array>;
-  secondMoment: NativeTensor<Float32Array>;
-  best: NativeTensor<Float32Array>;
-  bestTotal: NativeTensor<Float64Array>;
-  bestStep: NativeTensor<BigInt64Array>;
-  /** [rows, total clip l2 id, steps + 1] */
-  curves: NativeTensor<Float64Array>;
-  /** 0 running, 1 all steps, 2 plateau, 3 not finite, 4 exploded. */
-  reason: NativeTensor<BigInt64Array>;
-  mark: NativeTensor<Float64Array>;
-  step: number;
-}
-
-export interface NativeEncoderTraining {
-  steps: number;
-  batch: number;
-  /** 0: all. */
-  imageBatch: number;
-  optimizer: 'adam' | 'ranger';
-  learningRate: number;
-  warmUp: number;
-  lambdaLatent: number;
-  lambdaImage: number;
-  lambdaId: number;
-  lambdaClip: number;
-  lambdaDelta: number;
-  truncationPsi: number;
-  mixing: number;
-  augmentation: number;
-  clipGradient: number;
-  bfloat16: boolean;
-  validation: number;
-  seed: bigint;
-}
-
-export interface NativeEncoderLoss {
-  total: number;
-  latent: number;
-  /** Mean square, scale [-1, 1]. */
-  image: number;
-  id: number;
-  clip: number;
-  delta: number;
-}
-
-export interface NativeEncoderProgress {
-  loss: NativeEncoderLoss;
-  step: number;
-  bestStep: number;
-  /** Lowest held-out error so far; Infinity before the first validation. */
-  best: number;
-}
-
-export type NativeFeature = 'none' | 'clip' | 'identity' | 'perceptual';
-
-export interface NativeInverterOptions {
-  wPlus: boolean;
-  steps: number;
-  learningRate: number;
-  rateInSigmas: boolean;
-  ramp: boolean;
-  latentNoise: number;
-  noiseMaps: boolean;
-  lambdaNoise: number;
-  lambdaPixel: number;
-  lambdaPooled: number;
-  lambdaFeature: number;
-  lambdaStart: number;
-  seed: bigint;
-  /** 0: by memory. */
-  batch: number;
-  feature: NativeFeature;
-}
-
-export interface NativeInverterResult {
-  latents: NativeTensor<Float32Array>;
-  noise: NativeTensor<Float32Array>[];
-  /** [n, total pixel pooled feature noise start, steps + 1]; NaN where not reached. */
-  curves: NativeTensor<Float64Array>;
-  bestStep: NativeTensor<BigInt64Array>;
-  /** 0 running, 1 all steps, 2 not finite, 3 exploded. */
-  end: NativeTensor<BigInt64Array>;
-}
-
-export interface NativeTunerOptions {
-  steps: number;
-  learningRate: number;
-  lambdaPixel: number;
-  lambdaFeature: number;
-  /** 0: never. */
-  enough: number;
-  /** 0: none. */
-  lambdaLocality: number;
-  localityDistance: number;
-  /** Of the latents that locality is asked at. */
-  seed: bigint;
-  batch: number;
-  feature: NativeFeature;
-}
-
-/** What a run goes on from, by the core's names. */
-export type NativeState = Record<string, NativeTensor<Float32Array | Float64Array | BigInt64Array>>;
-
-export interface NativeInversionStep {
-  running: boolean;
-  step: number;
-  /** Mean of the last totals; NaN before the first. */
-  loss: number;
-}
-
-export interface NativeMapperOptions {
-  lambdaClip: number;
-  lambdaL2: number;
-  lambdaId: number;
-  clipInput: 'normalised' | 'raw';
-  noise: NativeNoise;
-  /** 0: the texts are the aims. */
-  shift: number;
-  optimizer: 'ranger' | 'adam';
-  learningRate: number;
-  steps: number;
-  batch: number;
-  seed: bigint;
-  truncationPsi: number;
-  validateEvery: number;
-}
-
-export interface NativeMapperLogEntry {
-  /** Of a validation: the updates before it. */
-  step: number;
-  validation: boolean;
-  best: boolean;
-  total: number;
-  clip: number;
-  l2: number;
-  id: number;
-}
-
-/** Where a training is; its log tells of what happened since it was last read. */
-export interface NativeMapperSituation {
-  running: boolean;
-  end: 'running' | 'steps' | 'not-finite' | 'exploded';
-  step: number;
-  bestStep: number;
-  best: number;
-  log: NativeMapperLogEntry[];
-}
-
-export interface NativeMapperState {
-  tensors: Record<string, NativeTensor<Float32Array>>;
-  step: number;
-  /** -1: no validation yet. */
-  bestStep: number;
-  validated: number;
-  best: number;
-  first: number;
-}
-
-/** A checkpoint file, as every function that reads one tells of it. */
-export interface NativeSource {
-  /** 'torch zip', 'pickle', … */
-  container: string;
-  sha256: string;
-  bytes: number;
-}
-
-/** A model inside a checkpoint. */
-export interface NativePart {
-  kind: 'generator' | 'clip' | 'identity' | 'encoder' | 'mapper';
-  /** 'rosinality', 'OpenAI CLIP (TorchScript)', … */
-  format: string;
-}
-
-/** A model that was found in a checkpoint, for writeModel: once. */
-export interface NativeFound extends NativeSource, NativePart {
-  /** The archive's configuration, JSON. */
-  config: string;
-  ignored: string[];
-  notes: string[];
-  others: NativePart[];
-  handle: unknown;
-}
-
-/** One value of a data file; `path` has the keys of dictionaries and the places in lists that lead to it. */
-export interface NativeLeaf {
-  path: string[];
-  tensor?: NativeTensor;
-  number?: number;
-  text?: string;
-}
+export type * from './native-relevance.js';
+export type * from './native-runs.js';
+export type * from './native-types.js';
 
 export interface NativeAddon {
   readonly versions: { styleclip: string; torch: string; builtTorch: string; napi: number };

@@ -1,8 +1,7 @@
 // The models together: what a text-driven edit needs, loaded and closed as one, and the relevance sweep over them.
 
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkInteger, checkOptions, checkPath, fail } from './check.js';
+import { checkInteger, checkOptions, fail } from './check.js';
 import { Clip } from './clip.js';
 import { log } from './configure.js';
 import './dispose.js';
@@ -20,18 +19,19 @@ import type { Mapper } from './mapper.js';
 import type { TrainMapperOptions } from './mapper-settings.js';
 import { trainMapper } from './mapper-training.js';
 import { handleOf } from './model.js';
+import { filesIn, isFile, modelFolder, type ModelFiles } from './model-folder.js';
 import { checkMatch } from './model-match.js';
-import type { NativeRelevance, NativeSweepOptions } from './native.js';
 import type { GeneratorDifference } from './noise-maps.js';
 import { Relevance } from './relevance.js';
 import { optimizeLatents, type OptimizeResult } from './optimize.js';
 import type { OptimizeOptions } from './optimize-settings.js';
-import { native, packageFile } from './runtime.js';
+import { native } from './runtime.js';
 import { SCREEN_KEYS, screenSettings, type ScreenOptions } from './screening.js';
 import { checkRun, runNative } from './signals.js';
 import { SWEEP_KEYS, sweepSettings } from './sweep-settings.js';
 import { planIn, requireNoPlan, sweepPlace, type SweepShard } from './sweep-shards.js';
-import type { Closeable, Device, Dtype, RunOptions, StyleStatistics, SweepOptions } from './types.js';
+import { relevanceOf, runSweep, withAgreement } from './sweeping.js';
+import type { Closeable, Device, Dtype, StyleStatistics, SweepOptions } from './types.js';
 
 /** Files of {@link StyleClip.load}; `generator` and `clip` are needed, or neither for the embedded cats. */
 export interface LoadOptions {
@@ -56,14 +56,9 @@ export interface LoadOptions {
 
 type CommonOptions = Pick<LoadOptions, 'difference' | 'device' | 'dtype' | 'trust' | 'signal'>;
 
-/** Names of the archives in a model folder. */
-const FILES = { generator: 'generator.pt', clip: 'clip.pt', identity: 'identity.pt', encoder: 'encoder.pt' } as const;
 const RELEVANCE_FILE = 'relevance.safetensors';
 const COMMON_KEYS = ['difference', 'device', 'dtype', 'trust', 'signal'];
 const LOAD_KEYS = ['generator', 'clip', 'identity', 'encoder', ...COMMON_KEYS];
-
-/** Channels that an approximate sweep is compared on: 0.3 % of the work of config-f's 6048. */
-const CHECKED_CHANNELS = 16;
 
 /** A generator, a CLIP model, and what else was given. `await using` it, or call close(). */
 export class StyleClip implements Closeable {
@@ -101,8 +96,7 @@ export class StyleClip implements Closeable {
     };
     const some = given.generator ?? given.clip ?? given.identity ?? given.encoder;
     const folder = named ? modelFolder(model) : some === undefined ? modelFolder('cats') : undefined;
-    const files: Partial<Record<keyof typeof FILES, string | URL | undefined>> =
-      folder === undefined ? given : await filesIn(folder);
+    const files: Partial<ModelFiles<string | URL>> = folder === undefined ? given : await filesIn(folder);
     if (files.generator === undefined || files.clip === undefined) {
       fail(
         'ARGUMENT',
@@ -198,73 +192,13 @@ export class StyleClip implements Closeable {
       const plan = place.parts > 1 ? await planIn(place.directory) : undefined;
       if (plan !== undefined && plan.present < plan.shards) return undefined;
       const merged = await Relevance.merge(place.directory, { signal: o.signal, onProgress: o.onProgress });
-      return this.#checked(merged, o, settings);
+      return withAgreement(this, merged, o, settings, async () => this.#statisticsFor(o));
     }
     checkRun(o);
     handleOf(clip);
     const statistics = await this.#statisticsFor(o);
-    const result = await this.#run(o, settings, statistics);
-    return this.#checked(this.#relevanceOf(result, settings, statistics), o, settings);
-  }
-
-  /** What the core found, with what it was found by. */
-  #relevanceOf(result: NativeRelevance, settings: ReturnType<typeof sweepSettings>, statistics: StyleStatistics) {
-    const { seed, batch: _batch, memoryBytes: _memory, channels: _channels, ...kept } = settings;
-    const { mean, sigma, samples } = statistics;
-    return Relevance.from({
-      rows: result.rows.data,
-      dim: result.rows.shape[1]!,
-      channels: result.channels,
-      counts: result.counts,
-      magnitude: result.magnitude,
-      concentration: result.concentration,
-      mean,
-      sigma,
-      layers: this.generator.layout.layers,
-      meta: {
-        implementation: result.implementation,
-        ...kept,
-        seed: seed.toString(),
-        statisticsSamples: samples,
-        generatorSha256: this.generator.info.sha256,
-        clipSha256: this.clip.info.sha256,
-        rendered: result.images,
-        seconds: result.seconds,
-        version: native().versions.styleclip,
-      },
-    });
-  }
-
-  /** What is not exact/float32 says how far it is from it, measured on some of its channels. */
-  async #checked(relevance: Relevance, o: SweepOptions, settings: NativeSweepOptions): Promise<Relevance> {
-    const { method, precision } = relevance.meta;
-    const wanted = checkInteger(o.check ?? CHECKED_CHANNELS, 'check', 0, 1_000_000);
-    if (wanted === 0 || (['exact', 'reference'].includes(method) && precision === 'float32')) return relevance;
-    const moving = relevance.channels.filter((_, i) => relevance.counts[i]! > 0);
-    const count = Math.min(wanted, moving.length);
-    if (count === 0) return relevance;
-    const channels = Int32Array.from(
-      { length: count },
-      (_, i) => moving[Math.floor(((i + 0.5) * moving.length) / count)]!,
-    );
-    const { mean, sigma } = relevance;
-    const statistics = { ...(await this.#statisticsFor(o)), mean, sigma };
-    const { stopAt: _s, cosine: _c, confidence: _p, ...same } = settings;
-    const truth = await this.#run(o, { ...same, method: 'exact', precision: 'float32', channels }, statistics);
-    const { cosine, magnitude } = relevance.agreement(
-      Relevance.from({
-        ...relevance,
-        ...{ rows: truth.rows.data, channels: truth.channels, counts: truth.counts },
-        ...{ magnitude: truth.magnitude, concentration: truth.concentration },
-      }),
-    );
-    const agreement = {
-      channels: count,
-      cosineMedian: cosine.median,
-      cosineMin: cosine.min,
-      magnitude: magnitude.median,
-    };
-    return Relevance.from({ ...relevance, meta: { ...relevance.meta, agreement } });
+    const result = await runSweep(this, o, settings, statistics);
+    return withAgreement(this, relevanceOf(this, result, settings, statistics), o, settings, async () => statistics);
   }
 
   /**
@@ -298,7 +232,7 @@ export class StyleClip implements Closeable {
           run,
         ),
     );
-    const relevance = this.#relevanceOf(found, settings, statistics);
+    const relevance = relevanceOf(this, found, settings, statistics);
     const { of, candidates, probes } = found;
     const { margin, confidence } = screen;
     const { target, neutral } = direction;
@@ -418,16 +352,6 @@ export class StyleClip implements Closeable {
     return checkInteger(o.statisticsSamples ?? STATISTICS_SAMPLES, 'statisticsSamples', 2, 100_000_000);
   }
 
-  async #run(o: RunOptions, settings: NativeSweepOptions, statistics: StyleStatistics): Promise<NativeRelevance> {
-    const { mean, sigma, samples } = statistics;
-    const [generator, clip, addon] = [handleOf(this.generator), handleOf(this.clip), native()];
-    return runNative(
-      o,
-      () => addon.createCancel(),
-      async (run) => addon.sweep(generator, clip, { mean, sigma, samples }, settings, run),
-    );
-  }
-
   /** The statistics given, checked, or those of this truncation, computed once. */
   async #statisticsFor(o: SweepOptions): Promise<StyleStatistics> {
     const { generator } = this;
@@ -477,32 +401,4 @@ interface Models {
 function pick(o: LoadOptions): CommonOptions {
   const { difference, device, dtype, trust, signal } = o;
   return { difference, device, dtype, trust, signal };
-}
-
-/** `cats` is the package's own folder, unless there is one of that name here; anything else is a path. */
-export function modelFolder(model: string | URL): string {
-  return model === 'cats' ? packageFile('models/cats') : checkPath(model, 'model');
-}
-
-export async function filesIn(folder: string): Promise<Record<keyof typeof FILES, string | undefined>> {
-  const found = await stat(folder).catch(() => undefined);
-  if (found?.isDirectory() !== true) {
-    fail(
-      'FILE_NOT_FOUND',
-      `there is no model folder ${folder}`,
-      "Pass 'cats', a folder with generator.pt and clip.pt, or { generator, clip }.",
-    );
-  }
-  const has = async (name: string): Promise<string | undefined> =>
-    (await isFile(join(folder, name))) ? join(folder, name) : undefined;
-  return {
-    generator: join(folder, FILES.generator),
-    clip: join(folder, FILES.clip),
-    identity: await has(FILES.identity),
-    encoder: await has(FILES.encoder),
-  };
-}
-
-async function isFile(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isFile() === true;
 }

@@ -6,7 +6,8 @@ import { Clip } from '../clip.js';
 import { Encoder } from '../encoder.js';
 import { StyleClipError } from '../errors.js';
 import { Generator } from '../generator.js';
-import { filesIn, modelFolder, StyleClip } from '../styleclip.js';
+import { filesIn, modelFolder } from '../model-folder.js';
+import { StyleClip } from '../styleclip.js';
 import type { Dtype, ModelOptions } from '../types.js';
 import type { Session } from './session.js';
 
