@@ -9,6 +9,7 @@
 #include "cuda_host.h"
 #include "emulator_tests.h"
 #include "gradient_tests.h"
+#include "resize_tests.h"
 #include "sweep_tests.h"
 
 int main(int count, char** arguments) {
@@ -30,6 +31,7 @@ int main(int count, char** arguments) {
     styleclip::checks::check_accumulate_directions(kTable);
     styleclip::checks::check_sweep_operators(kTable);
     styleclip::checks::check_gradient_operators(kTable);
+    styleclip::checks::check_resize_8bit_kernel();
   } catch (const std::exception& error) {
     styleclip::checks::check(false, std::string("unexpected: ") + error.what());
   }

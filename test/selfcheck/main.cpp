@@ -14,6 +14,7 @@
 
 #include "gradient_operator_cases.h"
 #include "operator_cases.h"
+#include "resize_operator_cases.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 #include "styleclip/runtime.h"
@@ -77,6 +78,9 @@ Report run(const Arguments& arguments) {
         if (implementation == "reference" && !device.is_cpu()) continue;
         for (const Timing& timing : time_sweep_operator(op, implementation, device)) report.timings.push_back(timing);
       }
+    }
+    for (const std::string& implementation : implementations("resize_8bit")) {
+      if (runs_here(implementation)) report.outcomes.push_back(run_resize_8bit(implementation, device));
     }
     for (const cases::gradients::Op op : cases::gradients::kOps) {
       for (const std::string& implementation : implementations(cases::gradients::name(op))) {

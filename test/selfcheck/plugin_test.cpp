@@ -32,7 +32,8 @@ constexpr const char* kOps[] = {kOp,
                                 "resample",
                                 "styled_activate",
                                 "filter_styled_activate",
-                                "edit_loss"};
+                                "edit_loss",
+                                "resize_8bit"};
 
 /// How many operators have a CUDA implementation.
 long count_cuda() {

@@ -77,6 +77,15 @@ void activate_to_canvas(at::Tensor& y, const at::Tensor& bias, const at::Tensor&
 void clip_input(const at::Tensor& canvas, const at::Tensor& mean, const at::Tensor& deviation, std::int64_t patch,
                 at::Tensor& out);
 
+/// Bits of the fraction of resize_8bit's weights: 32, less 8 of a pixel, less 2 of headroom for negative lobes (Pillow's).
+inline constexpr int kResize8bitBits = 22;
+/// One pass of an 8-bit resize, rounded and clipped to 8 bits as Pillow's are:
+///   result[a, o, i] = clip((2^21 + Σ_t weights[o, t] pixels[a, first[o] + t, i]) >> 22, 0, 255)
+/// pixels [outer, length, inner] uint8; first [out] int32, 0 and above; weights [out, taps] int32, Σ_t |weights[o, t]| <= 2^23;
+/// taps beyond `length` are left out. -> [outer, out, inner] uint8, the same bits on every device. Schema:
+///   resize_8bit(Tensor pixels, Tensor first, Tensor weights) -> Tensor
+at::Tensor resize_8bit(const at::Tensor& pixels, const at::Tensor& first, const at::Tensor& weights);
+
 // Operators with gradients: what the optimiser, the mapper's training and inversion are made of. The first tensor is
 // float64, float32, float16 or bfloat16; the others are float64 beside float64 and else float32, in which everything is
 // computed. Tensors may lie in memory as they like; channels last (contiguous for pictures) needs no copy. float64 away from

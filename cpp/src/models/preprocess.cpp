@@ -53,10 +53,10 @@ at::Tensor preprocess_float(const at::Tensor& images, std::int64_t size, const s
 at::Tensor preprocess_reference8(const at::Tensor& images, std::int64_t size, const std::vector<double>& mean,
                                  const std::vector<double>& deviation) {
   const Frame frame = frame_of(images.size(2), images.size(3), size);
-  at::Tensor pixels = pillow_bicubic(to_uint8_nhwc(images.detach()).cpu(), frame.height, frame.width);
+  at::Tensor pixels = pillow_bicubic(to_uint8_nhwc(images.detach()), frame.height, frame.width);
   pixels = pixels.narrow(1, frame.top, size).narrow(2, frame.left, size);
   const at::Tensor x = pixels.permute({0, 3, 1, 2}).to(at::kFloat).contiguous().div_(255);
-  return ((x - channel_values(mean, x)) / channel_values(deviation, x)).to(images.device());
+  return (x - channel_values(mean, x)) / channel_values(deviation, x);
 }
 
 }  // namespace styleclip

@@ -27,6 +27,7 @@
 #include "ops/filter_styled_activate.h"
 #include "ops/perturb_channels.h"
 #include "ops/resample.h"
+#include "ops/resize_8bit.h"
 #include "ops/styled_activate.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
@@ -35,10 +36,10 @@ namespace styleclip {
 namespace {
 
 constexpr char kNamespace[] = "styleclip";
-constexpr std::array<const char*, 11> kOperators = {
+constexpr std::array<const char*, 12> kOperators = {
     kAccumulateDirections, kPerturbChannels,      kActivate,  kFilterActivate,
     kAddToCanvas,          kActivateToCanvas,     kClipInput, kResample,
-    kStyledActivate,       kFilterStyledActivate, kEditLoss};
+    kStyledActivate,       kFilterStyledActivate, kEditLoss,  kResize8bit};
 
 // Guards the two variables below it.
 std::mutex& registry_mutex() {
@@ -174,6 +175,7 @@ void register_ops() {
   add<ActivateToCanvasSignature, &activate_to_canvas_reference, &activate_to_canvas_cpu>(*library, kActivateToCanvas,
                                                                                          kActivateToCanvasSchema);
   add<ClipInputSignature, &clip_input_reference, &clip_input_cpu>(*library, kClipInput, kClipInputSchema);
+  add<Resize8bitSignature, &resize_8bit_reference, &resize_8bit_cpu>(*library, kResize8bit, kResize8bitSchema);
   add_differentiable(*library);
   registered = library.release();
 }
