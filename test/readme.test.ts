@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'ava';
 import sharp from 'sharp';
+import { Latents } from '../dist/index.js';
 import { temporaryFolder } from './helpers/cli.js';
 
 const run = promisify(execFile);
@@ -85,6 +86,12 @@ test('the shell lines of the README run', async (t) => {
   );
   for (const file of ['glasses.png', ...json.result.images.map((image) => image.file)]) {
     t.is((await sharp(join(shell, file)).metadata()).format, 'png');
+  }
+  await run('sh', ['-e', '-c', await example('sh', "Two more ways to edit, and a picture of one's own")], {
+    cwd: shell,
+  });
+  for (const file of ['mine/latents.safetensors', 'grumpy/latents.safetensors', 'mapped/latents.safetensors']) {
+    t.deepEqual((await Latents.load(join(shell, file))).shape.slice(0, 1), [1], file);
   }
 });
 
