@@ -31,11 +31,14 @@ export interface InvertOptions extends RunOptions {
   steps?: number | undefined;
   /** Updates after the encoder's pass, 0..1,000,000. Default 0. */
   refineSteps?: number | undefined;
-  /** Updates of the generator by `'pti'`. Default 350. */
+  /** Updates of the generator by `'pti'`, 1..1,000,000. Default 350. */
   tuneSteps?: number | undefined;
-  /** Adam's. Default: projector 0.1, image2stylegan and pti's pivot 0.01, refinement 0.1 of w's standard deviation. */
+  /**
+   * Adam's, 1e-9..1e6, in w's own unit. Default: projector 0.1, image2stylegan and pti's pivot 0.01; refinement 0.1, of w's
+   * standard deviation.
+   */
   learningRate?: number | undefined;
-  /** Of pti's tuning. Default 0.0003. */
+  /** Of pti's tuning, 1e-9..1. Default 0.0003. */
   tuneRate?: number | undefined;
   /**
    * Noise maps are optimised, and returned. Default: projector. Of pti by default for the pivot only: tuning is with the
@@ -46,10 +49,14 @@ export interface InvertOptions extends RunOptions {
   feature?: 'clip' | 'identity' | 'none' | undefined;
   /** A TorchScript module that compares; see {@link Perceptual}. Needs `trust: true`: its code runs. */
   lpips?: string | URL | undefined;
+  /** Lets the code of `lpips` run. Default false. */
   trust?: boolean | undefined;
-  /** Weight of the pictures' mean square error, scale [-1, 1]. Default 1; projector 0. */
+  /**
+   * Weight of the pictures' mean square error, scale [-1, 1]. As all weights here 0..1e12. Default 1; projector and pti's pivot
+   * 0.
+   */
   lambdaPixel?: number | undefined;
-  /** Weight of that of both pooled by 4. Default 0; projector without `lpips` 1. */
+  /** Weight of that of both pooled by 4. Default 0; projector and pti's pivot without `lpips` 1. */
   lambdaPooled?: number | undefined;
   /** Weight of the feature distance. Default 1; refinement 0.1. 0 where `feature` is `'none'`. */
   lambdaFeature?: number | undefined;
@@ -63,7 +70,7 @@ export interface InvertOptions extends RunOptions {
    * code, whose weight for it is 0.1.
    */
   lambdaLocality?: number | undefined;
-  /** How far that latent is from the pivot, the length over all rows, in w's own unit. Default 30, the released code's. */
+  /** How far that latent is from the pivot, above 0: the length over all rows, in w's own unit. Default 30, the released code's. */
   localityDistance?: number | undefined;
   /**
    * Where the run lives: `invert.safetensors` and, of pti, `tune.safetensors` (what it goes on from), `latents.safetensors`,
@@ -75,9 +82,9 @@ export interface InvertOptions extends RunOptions {
   start?: LatentsLike | undefined;
   /** Of noise. Default 0. */
   seed?: number | bigint | undefined;
-  /** Pictures in one pass. Default: by memory. */
+  /** Pictures in one pass, 1..4096. Default: by memory. */
   batch?: number | undefined;
-  /** Pictures of the way every so many steps. Default: none. */
+  /** Pictures of the way every so many steps, 1..1,000,000. Default: none. */
   snapshots?: number | undefined;
   /** `'resize'` (default): scaled to the generator's size, the middle of what is not square. `false`: refused unless they fit. */
   align?: 'resize' | false | undefined;

@@ -19,7 +19,7 @@ export type MapperLevel = 'coarse' | 'medium' | 'fine' | 'all';
 
 /** Options of {@link StyleClip.trainMapper}. */
 export interface TrainMapperOptions extends RunOptions {
-  /** What the pictures shall show. Several: the distance is the mean over them. */
+  /** What the pictures shall show, no empty text. Several: the distance is the mean over them. */
   target: string | readonly string[];
   /** What they show now: then the distance is to the direction between the texts, as in {@link OptimizeOptions}. */
   neutral?: string | undefined;
@@ -64,7 +64,7 @@ export interface TrainMapperOptions extends RunOptions {
   batch?: number | undefined;
   /** `'adam'` (default), or `'ranger'`, as in the reference. */
   optimizer?: 'ranger' | 'adam' | undefined;
-  /** Default 0.5. Weights are stored times 100, so that this is no large one. */
+  /** 1e-9..1e6. Default 0.5. Weights are stored times 100, so that this is no large one. */
   learningRate?: number | undefined;
   /** Weight of the CLIP distance, ≥ 0. Default 1. */
   lambdaClip?: number | undefined;
@@ -72,15 +72,15 @@ export interface TrainMapperOptions extends RunOptions {
   lambdaL2?: number | undefined;
   /** Weight of 1 − cosine of identities, ≥ 0. Default 0.1 where there is an identity model, else 0. */
   lambdaId?: number | undefined;
-  /** How pictures get to CLIP: `'normalised'`, or `'raw'`, the released code's (sizes of a multiple of 32). */
+  /** How pictures get to CLIP: `'normalised'` (default), or `'raw'`, the released code's (sizes of a multiple of 32; reference). */
   clipInput?: 'normalised' | 'raw' | undefined;
   /** Of the first weights, of what is drawn, and of the order of given latents. Default 0. */
   seed?: number | bigint | undefined;
-  /** Of what is drawn. Default 0.7. */
+  /** Of what is drawn, -2..2. Default 0.7. */
   truncationPsi?: number | undefined;
-  /** The validation's loss is looked at every so many steps. Default 100; reference 2000. */
+  /** The validation's loss is looked at every so many steps, 1..1,000,000,000. Default 100; reference 2000. */
   validateEvery?: number | undefined;
-  /** Default `'const'`. */
+  /** The generator's noise: its stored maps, `'const'` (default), or `'none'`. */
   noise?: Exclude<NoiseMode, 'random'> | undefined;
   /** Said in the archive. Default `'unknown'`. */
   licence?: string | undefined;

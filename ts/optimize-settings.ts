@@ -17,7 +17,7 @@ import type { LayerSet, NoiseMode, RunOptions } from './types.js';
 
 /** Options of {@link StyleClip.optimize}. */
 export interface OptimizeOptions extends RunOptions {
-  /** What the pictures shall show; several: each latent is edited towards each of them. */
+  /** What the pictures shall show, no empty text; several: each latent is edited towards each of them. */
   target: string | readonly string[];
   /**
    * What they show now. Given, the loss is the distance to Δt, the direction from this text to the target, instead of the
@@ -48,24 +48,30 @@ export interface OptimizeOptions extends RunOptions {
   steps?: number | undefined;
   /**
    * Adam's, after the ramp of the first 5 % of the steps and before the fall over the last 25 %. Default 0.2: of a standard
-   * deviation a step; reference 0.1, of the latent's own unit.
+   * deviation a step; reference 0.1, of the latent's own unit. 1e-9..1e6.
    */
   learningRate?: number | undefined;
-  /** Weight of the change's squares, ≥ 0. Default 0.3 (of their mean); reference 0.008 (of their sum). */
+  /** Weight of the change's squares, ≥ 0. Default 0.3 (of their mean); reference 0.008 (of their sum); mode `'free'` 0. */
   lambdaL2?: number | undefined;
-  /** Weight of 1 − cosine of identities, ≥ 0. Default 0.1 where there is an identity model, else 0; reference 0. */
+  /**
+   * Weight of 1 − cosine of identities, ≥ 0. Default 0.1 where there is an identity model, else 0; reference and mode
+   * `'free'` 0.
+   */
   lambdaId?: number | undefined;
   /** Weight of the CLIP distance, ≥ 0. Default 1. */
   lambdaClip?: number | undefined;
-  /** `'mean'` or `'sum'` of squares. */
+  /** `'mean'` or `'sum'` of squares. Default `'mean'`; reference `'sum'`. */
   l2?: 'mean' | 'sum' | undefined;
-  /** Whether steps, spread and L2 are in standard deviations of each number, `'sigma'`, or in the latent's own, `'latent'`. */
+  /**
+   * Whether steps, spread and L2 are in standard deviations of each number, `'sigma'` (default), or in the latent's own unit,
+   * `'latent'` (reference).
+   */
   units?: 'sigma' | 'latent' | undefined;
-  /** How pictures get to CLIP: `'normalised'`, or `'raw'`, the released code's (sizes of a multiple of 32). */
+  /** How pictures get to CLIP: `'normalised'` (default), or `'raw'`, the released code's (sizes of a multiple of 32). */
   clipInput?: 'normalised' | 'raw' | undefined;
-  /** The released code's schedule, whose first step has the rate 0. */
+  /** The released code's schedule, whose first step has the rate 0. Default false; reference true. */
   idleFirstStep?: boolean | undefined;
-  /** Which latent is the result: the one of the lowest loss, or the last one. */
+  /** Which latent is the result: `'best'`, the one of the lowest loss (default), or the last one (reference). */
   keep?: 'best' | 'last' | undefined;
   /** Starts of each problem, the first at the latent itself; the best one is kept. 1..1000. Default 4; reference 1. */
   restarts?: number | undefined;
@@ -73,15 +79,15 @@ export interface OptimizeOptions extends RunOptions {
   spread?: number | undefined;
   /** Of the restarts. Default 0. */
   seed?: number | bigint | undefined;
-  /** A problem ends when this many steps brought less than `tolerance`. Default: never. */
+  /** A problem ends when this many steps, 1..1,000,000, brought less than `tolerance`. Default: never. */
   patience?: number | undefined;
   /** Of the loss, ≥ 0. Default 0.001. */
   tolerance?: number | undefined;
-  /** Pictures of the way every so many steps. Default: none. */
+  /** Pictures of the way every so many steps, 1..1,000,000. Default: none. */
   snapshots?: number | undefined;
-  /** Problems in one forward pass. Default: by memory. */
+  /** Problems in one forward pass, 1..4096. Default: by memory. */
   batch?: number | undefined;
-  /** Default `'const'`. */
+  /** The generator's noise: its stored maps, `'const'` (default), or `'none'`. */
   noise?: Exclude<NoiseMode, 'random'> | undefined;
   /**
    * Keeps the run in `optimize.safetensors` there, and its best latents in `latents.safetensors`, every few seconds and

@@ -10,9 +10,11 @@ enum class ClipInput {
   Raw          // the released code: ×7 nearest and average pool, values in [-1, 1] as they come
 };
 
+/// total = lambda_clip (1 − cos(CLIP(G(x)), text)) + lambda_l2 |x − source|² + lambda_id (1 − cos of identities); weights are
+/// finite and not negative, and lambda_id above 0 needs an identity network.
 struct ObjectiveOptions {
   double lambda_clip = 1;
-  double lambda_l2 = 0;
+  double lambda_l2 = 0;  // the released optimiser's is 0.008 with a sum, the released mapper's 0.8 with a mean
   double lambda_id = 0;
   bool l2_mean = false;  // the mean over a latent's numbers (mapper) instead of their sum (optimiser)
   ClipInput clip_input = ClipInput::Normalised;

@@ -70,7 +70,9 @@ class LatentOptimizer {
   LatentOptimizer(const LatentOptimizer&) = delete;
   LatentOptimizer& operator=(const LatentOptimizer&) = delete;
 
-  /// Up to `steps` updates; after an abort the state is that of the last whole step. Returns whether it goes on.
+  /// Up to `steps` updates; after an abort the state is that of the last whole step. Returns whether it goes on. A total or
+  /// gradient that is no number, or that exploded, ends its row, not the call: StopReason. Throws Aborted, OutOfMemory (for one
+  /// row alone; a batch is halved first).
   bool advance(std::int64_t steps, const RunContext& run);
   bool running() const;
   std::int64_t step() const;
@@ -79,7 +81,7 @@ class LatentOptimizer {
 
   /// A copy. Goes on from it bit for bit, on the same machine.
   OptimizerState state() const;
-  /// Throws Shape for the state of another run.
+  /// Throws Shape for the state of another run, Range for a step that the run has not.
   void restore(const OptimizerState& state);
 
   /// [rows, …] in the space: where the rows are now, or where their total was lowest.

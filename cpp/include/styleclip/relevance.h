@@ -29,6 +29,8 @@ struct SampleSettings {
   std::int64_t truncation_cutoff = -1;  // < 0: all rows
 };
 
+/// Over latents 0 to `samples` - 1 of the seed, summed in float64. Throws Range for samples below 1 or a truncation that is no
+/// number, NotFinite for a model that gives NaN, Aborted within one batch.
 StyleStatistics style_statistics(Generator& generator, std::int64_t samples, const SampleSettings& settings,
                                  const RunContext& run);
 
