@@ -18,12 +18,15 @@ import type { Device, RunOptions } from './types.js';
 
 /** Loss after 0, 1, … updates; the parts are not weighted. */
 export interface InversionCurves {
+  /** The weighted sum of the others, which are not weighted. */
   readonly total: Float64Array;
   /** Mean square error, scale [-1, 1]. */
   readonly pixel: Float64Array;
   /** The same of both pooled by 4. */
   readonly pooled: Float64Array;
+  /** Squared distance of unit embeddings, or what the LPIPS module says; 0 without either. */
   readonly feature: Float64Array;
+  /** Correlation of the noise maps with themselves; 0 where they are not optimised. */
   readonly noise: Float64Array;
   /** Mean square of (w − start)/σ. */
   readonly start: Float64Array;
@@ -45,7 +48,9 @@ export interface InvertedPicture {
 /** Losses of the tuning of a generator, means over the pictures; the parts are not weighted. */
 export interface TuningCurves {
   readonly total: Float64Array;
+  /** Mean square error, scale [-1, 1]. */
   readonly pixel: Float64Array;
+  /** As in {@link InversionCurves}. */
   readonly feature: Float64Array;
   /** How far it left the original generator beside the pivots; 0 without `lambdaLocality`. */
   readonly locality: Float64Array;
@@ -66,6 +71,7 @@ export interface InvertResult {
   readonly difference: GeneratorDifference | undefined;
   /** Of `'pti'`: losses before each update of the generator. */
   readonly tuning: TuningCurves | undefined;
+  /** Pictures of the way, where they were asked for. */
   readonly snapshots: readonly { readonly step: number; readonly images: Images }[];
   /** Of the whole. */
   readonly seconds: number;

@@ -24,7 +24,7 @@ export interface MapperInfo extends ModelInfo {
 
 /** Options of {@link Mapper.apply}. */
 export interface MapOptions extends RunOptions {
-  /** Factor of the step. Default 1, what the mapper was trained for; 0 changes nothing, negative ones turn it round. */
+  /** Factor of the step, any finite number. Default 1, what the mapper was trained for; 0 changes nothing, negative ones turn it round. */
   strength?: number | undefined;
   /** Take latents of another generator. Default false. */
   force?: boolean | undefined;

@@ -54,6 +54,7 @@ export interface OptimizedProblem {
 export interface OptimizeResult {
   /** Of the run's space, latent-major: all targets of latent 0 first. */
   readonly latents: Latents;
+  /** What they give. */
   readonly images: Images;
   /** Updates before the lowest loss, one a problem. */
   readonly best: Int32Array;
