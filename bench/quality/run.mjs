@@ -61,6 +61,7 @@ function methodsOf(bench, all) {
   const { cats } = bench;
   return {
     global: async (_, edit, latents) => {
+      await bench.relevances();
       const [images, seconds] = await timed(async () => bench.edited(edit, latents));
       return { images, seconds };
     },
@@ -138,7 +139,7 @@ export async function run(options) {
   const folder = all['folder'] ?? '';
   await mkdir(folder, { recursive: true });
   const names = (all['methods'] ?? '').split(',');
-  const bench = await EditBench.open(names.includes('global') ? SWEEP_CATS : 0);
+  const bench = await EditBench.open(SWEEP_CATS);
   try {
     const methods = methodsOf(bench, all);
     for (const name of names) {
@@ -172,7 +173,7 @@ export async function run(options) {
         }
       }
     }
-    return { settings: all, bar: { ...BAR, share: 0.9 }, rows: rows.done };
+    return { settings, bar: { ...BAR, share: 0.9 }, rows: rows.done };
   } finally {
     await bench.close();
   }

@@ -1,4 +1,4 @@
-import type { Images, Latents, StyleClip } from 'styleclip';
+import type { Images, Latents, Relevance, StyleClip } from 'styleclip';
 
 /** How an edit is made. */
 export interface Setting {
@@ -58,6 +58,8 @@ export class EditBench {
   readonly factors: string[];
   readonly cats: StyleClip;
   static open(sweepCats: number): Promise<EditBench>;
+  /** The sweep behind directions, made once. */
+  relevances(): Promise<Record<'all' | 'conv', Relevance>>;
   litter(count: number, seed: number): Promise<Litter>;
   withRoom(name: string, edit: Pick<CardEdit, 'factor'>, litter: Litter, most?: number): Litter;
   measure(name: string, edit: Omit<CardEdit, keyof Measured>, litter: Litter): Promise<Measured>;

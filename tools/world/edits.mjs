@@ -74,28 +74,41 @@ function convOnly(all) {
 
 /** The models, a sweep over some cats, and the networks that read what came of it. */
 export class EditBench {
-  /** @param {StyleClip} cats @param {Clip} other @param {Module} judge @param {Relevance | undefined} all @param {string[]} factors */
-  constructor(cats, other, judge, all, factors) {
+  /** @type {Promise<Record<'all' | 'conv', Relevance>> | undefined} */
+  #relevances;
+
+  /** @param {StyleClip} cats @param {Clip} other @param {Module} judge @param {number} sweepCats @param {string[]} factors */
+  constructor(cats, other, judge, sweepCats, factors) {
     this.cats = cats;
     this.other = other;
     this.judge = judge;
-    this.relevances = all && { all, conv: convOnly(all) };
+    this.sweepCats = sweepCats;
     this.factors = factors;
   }
 
-  /** @param {number} sweepCats how many the sweep takes; 0: none is made, and no global direction */
+  /** @param {number} sweepCats how many the sweep takes, which is made for the first edit by a direction */
   static async open(sweepCats) {
     const cats = await StyleClip.load('cats');
     const other = await Clip.load(`${MODELS}judge/clip.pt`);
     const judge = await Module.load(`${MODELS}judge/factors.pt`, { trust: true });
+    return new EditBench(cats, other, judge, sweepCats, (await json('cats/factors.json')).factors);
+  }
+
+  /** The sweep, made once. */
+  async relevances() {
+    this.#relevances ??= this.#sweep();
+    return this.#relevances;
+  }
+
+  async #sweep() {
     const how = /** @type {const} */ ({
       layers: 'all',
       perturb: 'relative',
       truncationPsi: 1,
       statisticsSamples: 4000,
     });
-    const all = sweepCats > 0 ? await cats.sweep({ ...how, images: sweepCats, seed: 62 }) : undefined;
-    return new EditBench(cats, other, judge, all, (await json('cats/factors.json')).factors);
+    const all = await this.cats.sweep({ ...how, images: this.sweepCats, seed: 62 });
+    return { all, conv: convOnly(all) };
   }
 
   async close() {
@@ -144,9 +157,8 @@ export class EditBench {
    * @param {import('styleclip').Latents} latents
    */
   async edited({ target, neutral, layers, measure, channels, strength }, latents) {
-    if (this.relevances === undefined) throw new Error('this bench made no sweep');
     const text = await this.cats.clip.direction({ neutral, target });
-    const direction = this.relevances[layers].direction(text, { channels, measure });
+    const direction = (await this.relevances())[layers].direction(text, { channels, measure });
     const edited = await this.cats.generator.edit(latents, direction, { alpha: strength });
     return Images.concat(edited.images.flat());
   }
