@@ -261,6 +261,21 @@ std::string read_text(const Napi::Value& value, const std::string& name) {
   return text;
 }
 
+std::int64_t read_steps(const Napi::Value& value) {
+  if (!value.IsNumber()) refuse(ErrorCode::Argument, "steps must be a number", "Pass a whole number.");
+  const double steps = value.As<Napi::Number>().DoubleValue();
+  constexpr double kMost = 1e9;
+  if (!(steps >= 0 && steps <= kMost) || steps != std::floor(steps)) {
+    refuse(ErrorCode::Range, "steps is no whole number from 0 to 1000000000", "Pass such a number.");
+  }
+  return static_cast<std::int64_t>(steps);
+}
+
+bool read_best(const Napi::Value& value) {
+  if (!value.IsBoolean()) refuse(ErrorCode::Argument, "best must be true or false", "Pass a boolean.");
+  return value.As<Napi::Boolean>().Value();
+}
+
 Options::Options(const Napi::Value& value, std::string name) : name_(std::move(name)) {
   if (!value.IsObject() || value.IsFunction()) {
     refuse(ErrorCode::Argument, name_ + " must be an object", "Pass an object with the documented properties.");

@@ -102,6 +102,11 @@ class Options {
   std::string name_;
 };
 
+/// How many steps a run is to make, of an argument: a whole number, 0 to 10⁹.
+std::int64_t read_steps(const Napi::Value& value);
+/// Of an argument: the best, or the latest.
+bool read_best(const Napi::Value& value);
+
 /// A string argument without NUL characters (a path with one would be cut short).
 std::string read_text(const Napi::Value& value, const std::string& name);
 

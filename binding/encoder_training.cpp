@@ -140,8 +140,7 @@ Napi::Value write_progressed(Napi::Env env, Progressed&& made) {
 
 Napi::Value advance(const Napi::CallbackInfo& info) {
   const Handle opened = read_handle(info[0]);
-  if (!info[1].IsNumber()) refuse(ErrorCode::Argument, "steps must be a number", "Pass a whole number.");
-  const std::int64_t steps = info[1].As<Napi::Number>().Int64Value();
+  const std::int64_t steps = read_steps(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info[2], "train an encoder",
@@ -208,7 +207,7 @@ Napi::Value write(const Napi::CallbackInfo& info) {
             request.storage_dtype = dtype;
             request.licence = licence;
             request.source_format = "encoder training";
-            request.generator_sha256 = opened->models.front()->get<Generator>().sha256();
+            request.generator_sha256 = opened->models.front()->sha256;  // also of one that was closed
             return write_archive(request, file, run);
           },
           [](Napi::Env env, WrittenArchive&& written) -> Napi::Value {

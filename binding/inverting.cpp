@@ -159,8 +159,7 @@ struct Advanced {
 template <class Inside>
 Napi::Value advance(const Napi::CallbackInfo& info) {
   const Handle<Inside> opened = read_handle<Inside>(info[0]);
-  if (!info[1].IsNumber()) refuse(ErrorCode::Argument, "steps must be a number", "Pass a whole number.");
-  const std::int64_t steps = info[1].As<Napi::Number>().Int64Value();
+  const std::int64_t steps = read_steps(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info[2], "invert pictures",
@@ -206,7 +205,7 @@ Napi::Value restore(const Napi::CallbackInfo& info) {
 
 Napi::Value result(const Napi::CallbackInfo& info) {
   const Handle<Inverter> opened = read_handle<Inverter>(info[0], false);
-  const bool best = info[1].ToBoolean();
+  const bool best = read_best(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "read an inversion",
@@ -275,7 +274,7 @@ struct Tuned {
 
 Napi::Value tuned(const Napi::CallbackInfo& info) {
   const Handle<PivotalTuner> opened = read_handle<PivotalTuner>(info[0], false);
-  const bool best = info[1].ToBoolean();
+  const bool best = read_best(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "read a tuning",
@@ -310,6 +309,12 @@ Napi::Value synthesize_noise(const Napi::CallbackInfo& info) {
   auto model = ModelObject::open(info[0], "generator");
   auto s = std::make_shared<HostArray>(read_tensor(info[1], {"s", {at::kFloat}, 2}));
   const Arrays noise = read_maps(info[2]);
+  for (const HostArray& map : *noise) {
+    if (map.shape[0] == 1 || map.shape[0] == s->shape[0]) continue;
+    refuse(ErrorCode::Shape,
+           std::to_string(map.shape[0]) + " noise maps were given for " + std::to_string(s->shape[0]) + " pictures",
+           "Pass one for all or one for each.");
+  }
   DeviceThread& thread = model->thread;
   return Environment::of(info.Env())
       .call(

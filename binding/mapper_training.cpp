@@ -168,9 +168,7 @@ Napi::Object write_situation(Napi::Env env, const Situation& situation) {
 
 Napi::Value advance(const Napi::CallbackInfo& info) {
   const Handle opened = read_handle(info[0]);
-  const Napi::Value wanted = info[1];
-  if (!wanted.IsNumber()) refuse(ErrorCode::Argument, "steps must be a number", "Pass a whole number.");
-  const std::int64_t steps = wanted.As<Napi::Number>().Int64Value();
+  const std::int64_t steps = read_steps(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info[2], "train a mapper",

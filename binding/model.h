@@ -13,6 +13,7 @@
 
 #include "device_thread.h"
 #include "setup.h"
+#include "styleclip/error.h"
 #include "styleclip/models.h"
 
 namespace styleclip::binding {
@@ -25,9 +26,10 @@ class LoadedModel final : public DeviceObject {
   LoadedModel(const LoadedModel&) = delete;
   LoadedModel& operator=(const LoadedModel&) = delete;
 
-  /// The core's model, of the class that goes with `kind`. Device thread.
+  /// The core's model, of the class that goes with `kind`; throws Closed once it was freed. Device thread.
   template <class T>
   T& get() const {
+    if (model_ == nullptr) throw Error(ErrorCode::Closed, file + " was closed.", "Load it again.");
     return static_cast<T&>(*model_);
   }
   /// Device thread: frees the model.

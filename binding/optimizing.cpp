@@ -121,9 +121,7 @@ struct Advanced {
 
 Napi::Value advance(const Napi::CallbackInfo& info) {
   const Handle opened = read_handle(info[0]);
-  const Napi::Value wanted = info[1];
-  if (!wanted.IsNumber()) refuse(ErrorCode::Argument, "steps must be a number", "Pass a whole number.");
-  const auto steps = static_cast<std::int64_t>(wanted.As<Napi::Number>().Int64Value());
+  const std::int64_t steps = read_steps(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info[2], "optimize latents",
@@ -197,8 +195,7 @@ Napi::Value restore(const Napi::CallbackInfo& info) {
 
 Napi::Value latents(const Napi::CallbackInfo& info) {
   const Handle opened = read_handle(info[0], false);
-  if (!info[1].IsBoolean()) refuse(ErrorCode::Argument, "best must be true or false", "Pass a boolean.");
-  const bool best = info[1].As<Napi::Boolean>().Value();
+  const bool best = read_best(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "read latents",

@@ -9,8 +9,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type TestFn } from 'ava';
 import type { NativeAddon, NativeModel, NativeStatistics } from '../dist/native.js';
-import { type NativeError, rejection, testAddon } from './helpers/addon.js';
+import { rejection, testAddon } from './helpers/addon.js';
 import { loadNativeModel, makeNative, type NativeKind, ramp, tensor } from './helpers/native-models.js';
+import { RUN_NAMES } from './helpers/native-runs.js';
+import { complaint, type Loose, mutations } from './helpers/wrong-arguments.js';
 
 const KINDS: readonly NativeKind[] = ['generator', 'clip', 'identity', 'encoder', 'mapper'];
 interface Context {
@@ -63,8 +65,6 @@ test.after.always(async (t) => {
   for (const model of Object.values(t.context.models)) await model.close();
   await rm(t.context.folder, { recursive: true, force: true });
 });
-
-type Loose = (...args: unknown[]) => unknown;
 
 /** A call that works, for every function of the interface but `drain`, which ends the environment's calls for good. */
 function validCalls({ folder, models, shards }: Context): Partial<Record<keyof NativeAddon, unknown[]>> {
@@ -149,159 +149,10 @@ function validCalls({ folder, models, shards }: Context): Partial<Record<keyof N
   };
 }
 
-function transferred(): Float32Array {
-  const array = new Float32Array(32);
-  structuredClone(array, { transfer: [array.buffer] });
-  return array;
-}
-
-/** Values that are wrong nearly everywhere. A fresh list each time: some are used up. */
-function wrongValues(models: Record<NativeKind, NativeModel>): unknown[] {
-  const thrower = {
-    get data(): never {
-      throw new RangeError('from a getter');
-    },
-    shape: [1],
-  };
-  return [
-    undefined,
-    null,
-    true,
-    NaN,
-    -1,
-    0.5,
-    1e300,
-    -Infinity,
-    2 ** 53,
-    '',
-    'nonsense',
-    'a\0b',
-    '\ud800',
-    -1n,
-    2n ** 64n,
-    Symbol('s'),
-    () => 1,
-    {},
-    Object.create(null),
-    thrower,
-    new Proxy({}, { get: () => ({}) }),
-    [],
-    [1, 2],
-    ['nonsense'],
-    [null],
-    new Array(2 ** 32 - 1),
-    new Float32Array(0),
-    new Float32Array(3),
-    new Float64Array(3).fill(NaN),
-    new BigUint64Array(2),
-    new Uint8ClampedArray(4),
-    new DataView(new ArrayBuffer(8)),
-    new ArrayBuffer(8),
-    new Float32Array(new SharedArrayBuffer(128)),
-    transferred(),
-    tensor(new Float32Array(4), 2, 3),
-    tensor(new Float32Array(0), 0, 5),
-    tensor(new Float32Array(4), -2, -2),
-    tensor(new Float32Array(4), 2 ** 32, 2 ** 32),
-    tensor(new Float32Array(4), NaN),
-    tensor(new Float32Array(6).fill(NaN), 2, 3),
-    tensor(new Float32Array(1), ...new Array<number>(40).fill(1)),
-    tensor(transferred(), 32),
-    tensor(new Float32Array(new SharedArrayBuffer(128)), 32),
-    tensor(new BigInt64Array(16), 1, 16),
-    tensor(new Uint16Array(32), 2, 16),
-    tensor(new Uint8Array(768), 1, 16, 16, 3),
-    tensor(Int32Array.from([30, -7, 1e9, 0, 0, 0, 0, 0]), 1, 8),
-    { data: new Float32Array(1), shape: { length: 1 } },
-    addon.createCancel(),
-    Object.create(addon.createCancel()),
-    ...Object.values(models),
-    Object.create(models.generator),
-  ];
-}
-
-/** Codes that are no answer to wrong arguments: they say that libtorch was reached with them. */
-const BUGS = new Set(['ERR_STYLECLIP_INTERNAL']);
-
-/** undefined when the call worked or failed as it should, else what is wrong with it. */
-async function complaint(call: Loose, args: unknown[]): Promise<string | undefined> {
-  let error: NativeError;
-  try {
-    const result: unknown = await call(...args);
-    // A load that worked after all must not stay loaded.
-    if (result !== null && typeof result === 'object' && 'close' in result) await (result as NativeModel).close();
-    return undefined;
-  } catch (e) {
-    error = e as NativeError;
-  }
-  if (error instanceof RangeError && error.message === 'from a getter') return undefined;
-  if (error.code === 'ABORTED') return undefined;
-  if (typeof error.code !== 'string' || !error.code.startsWith('ERR_STYLECLIP_')) return `no code: ${error.stack}`;
-  if (BUGS.has(error.code)) return `${error.code}: ${error.message}: ${error.causeText.split('\n')[0]}`;
-  if (typeof error.remedy !== 'string' || error.remedy === '') return `no remedy: ${error.message}`;
-  return undefined;
-}
-
-/** The argument lists that differ from a valid one in one argument or one property of an argument. */
-function* mutations(valid: unknown[], { folder, models }: Context): Generator<[string, unknown[]]> {
-  for (let count = 0; count < valid.length; count += 1) yield [`${count} arguments`, valid.slice(0, count)];
-  for (let position = 0; position < valid.length; position += 1) {
-    for (const [i, value] of wrongValues(models).entries())
-      yield [`argument ${position}, value ${i}`, valid.with(position, value)];
-    const argument = valid[position];
-    if (Array.isArray(argument)) {
-      for (const [i, value] of wrongValues(models).entries()) {
-        yield [`argument ${position}[0], value ${i}`, valid.with(position, [value])];
-      }
-    }
-    if (typeof argument !== 'object' || argument === null || Object.getPrototypeOf(argument) !== Object.prototype)
-      continue;
-    for (const key of Object.keys(argument)) {
-      for (const [i, wrong] of wrongValues(models).entries()) {
-        // `make` may well write a file of that name, and `openSweep` make a directory: not into the working directory.
-        const value = ['file', 'directory'].includes(key) && typeof wrong === 'string' ? join(folder, wrong) : wrong;
-        yield [`argument ${position}.${key}, value ${i}`, valid.with(position, { ...argument, [key]: value })];
-      }
-    }
-  }
-}
-
 /** `writeModel` takes what `findModel` found, once: a test of its own. */
 const APART = ['versions', 'drain', 'writeModel', 'testJob', 'testFailure'];
-/** Runs under way, behind handles, and calls of many parts: the public functions' tests give them their options. */
-const RUNS = [
-  ...['Optimizer', 'Inverter', 'Tuner', 'EncoderTraining', 'MapperTraining'].flatMap((run) => [
-    ...[`open${run}`, `advance${run}`, `close${run}`],
-  ]),
-  ...['optimizerState', 'restoreOptimizer', 'optimizerLatents', 'inverterResult', 'tunerResult', 'validateEncoder'],
-  ...['inverterState', 'restoreInverter', 'tunerState', 'restoreTuner', 'perceptualDistance'],
-  ...['encoderTrainingState', 'restoreEncoderTraining', 'writeTrainedEncoder', 'mapperTrainingState'],
-  ...['restoreMapperTraining', 'writeTrainedMapper', 'applyDifference', 'synthesizeNoise', 'screen'],
-];
-const NAMES = Object.keys(addon).filter((name) => !APART.includes(name) && !RUNS.includes(name));
-
-test('runs under way refuse what is no handle and no model', async (t) => {
-  const { generator } = t.context.models;
-  for (const name of RUNS) {
-    const call = addon[name as keyof NativeAddon] as Loose;
-    t.is(typeof call, 'function', name);
-    // An object or list without differences changes nothing, rightly.
-    const objects = name === 'applyDifference' ? [] : [{}, [], addon.createCancel(), () => 0];
-    for (const wrong of [undefined, null, 7, 'x', ...objects]) {
-      for (const args of [
-        [],
-        Array.from({ length: 7 }, () => wrong),
-        [generator, ...Array.from({ length: 6 }, () => wrong)],
-      ]) {
-        const { code = 'resolved' } = await Promise.resolve(call(...args)).then(
-          () => ({}) as { code?: string },
-          (e: unknown) => e as { code?: string },
-        );
-        t.regex(code, /^ERR_STYLECLIP_(ARGUMENT|SHAPE|RANGE|MODEL_KIND)$/, `${name}: ${code}`);
-      }
-    }
-  }
-});
+/** Those of runs under way are binding-runs.test.ts's. */
+const NAMES = Object.keys(addon).filter((name) => ![...APART, ...(RUN_NAMES as string[])].includes(name));
 
 test('the table below covers the whole interface', (t) => {
   t.deepEqual(Object.keys(validCalls(t.context)).sort(), [...NAMES].sort());
@@ -315,7 +166,7 @@ for (const name of NAMES as (keyof NativeAddon)[]) {
     await t.notThrowsAsync(async () => call(...valid), 'the valid call');
     let tried = 0;
     const complaints: string[] = [];
-    for (const [what, args] of mutations(valid, t.context)) {
+    for (const [what, args] of mutations(valid, { addon, ...t.context })) {
       const found = await complaint(call, args);
       if (found !== undefined) complaints.push(`${what}: ${found}`);
       tried += 1;
@@ -335,7 +186,7 @@ test.serial('wrong arguments: writeModel', async (t) => {
   await t.notThrowsAsync(async () => call(handle, options, {}), 'the valid call');
   t.is((await rejection(call(handle, options, {}) as Promise<unknown>)).code, 'ERR_STYLECLIP_ARGUMENT', 'used twice');
   const complaints: string[] = [];
-  for (const [what, args] of mutations([await find(), options, {}], t.context)) {
+  for (const [what, args] of mutations([await find(), options, {}], { addon, ...t.context })) {
     // A handle that a call took is not to hide what is wrong with the next call's options.
     const found = await complaint(
       call,

@@ -346,6 +346,15 @@ void EncoderTrainer::restore(const std::map<std::string, at::Tensor>& state) {
   const c10::InferenceMode inference(false);
   const c10::AutoGradMode gradient(false);
   const at::Tensor numbers = saved_tensor(state, "numbers", at::kDouble, {3});
+  const auto* values = numbers.const_data_ptr<double>();
+  const auto steps = static_cast<double>(impl_->options.steps);
+  const auto whole = [](double value, double most) {
+    return value >= 0 && value <= most && value == std::floor(value);
+  };
+  if (!whole(values[0], steps) || !whole(values[1], values[0]) || std::isnan(values[2])) {
+    throw Error(ErrorCode::Range, "The state's step, or its best one, is none of this training.",
+                "Start anew, or ask for as many steps.");
+  }
   auto moments = impl_->moments();
   for (const bool write : {false, true}) {  // all of it fits, or nothing changes
     const auto take = [&](const std::string& prefix, Tensors& tensors) {
@@ -358,7 +367,6 @@ void EncoderTrainer::restore(const std::map<std::string, at::Tensor>& state) {
     take("best.", impl_->best);
     for (auto& [prefix, tensors] : moments) take(prefix, tensors);
   }
-  const auto* values = numbers.const_data_ptr<double>();
   impl_->step = impl_->optimizer->steps = static_cast<std::int64_t>(values[0]);
   impl_->best_step = static_cast<std::int64_t>(values[1]);
   impl_->best_image = values[2];

@@ -362,23 +362,28 @@ OptimizerState LatentOptimizer::state() const {
 
 void LatentOptimizer::restore(const OptimizerState& state) {
   OptimizerState& own = impl_->state;
-  const auto take = [](at::Tensor& to, const at::Tensor& from) {
-    if (!from.defined() || from.sizes() != to.sizes() || from.scalar_type() != to.scalar_type()) {
-      throw Error(ErrorCode::Shape, "The state belongs to another run.", "Start anew.");
-    }
-    to.copy_(from);
-  };
-  take(own.point, state.point);
-  take(own.first_moment, state.first_moment);
-  take(own.second_moment, state.second_moment);
-  take(own.best, state.best);
-  take(own.best_total, state.best_total);
-  take(own.best_step, state.best_step);
-  take(own.curves, state.curves);
-  take(own.reason, state.reason);
-  take(own.mark, state.mark);
   if (state.step < 0 || state.step > impl_->options.steps) {
     throw Error(ErrorCode::Range, "The state is of step " + std::to_string(state.step) + ".", "Start anew.");
+  }
+  for (const bool write : {false, true}) {  // all of it fits, or nothing changes
+    const auto take = [write](at::Tensor& to, const at::Tensor& from) {
+      if (!from.defined() || from.sizes() != to.sizes() || from.scalar_type() != to.scalar_type()) {
+        throw Error(ErrorCode::Shape, "The state belongs to another run.", "Start anew.");
+      }
+      if (write) to.copy_(from);
+    };
+    take(own.point, state.point);
+    take(own.first_moment, state.first_moment);
+    take(own.second_moment, state.second_moment);
+    take(own.best, state.best);
+    take(own.best_total, state.best_total);
+    take(own.best_step, state.best_step);
+    take(own.curves, state.curves);
+    take(own.reason, state.reason);
+    take(own.mark, state.mark);
+    const bool known = state.reason.ge(static_cast<std::int64_t>(StopReason::Running)).all().item<bool>() &&
+                       state.reason.le(static_cast<std::int64_t>(StopReason::Exploded)).all().item<bool>();
+    if (!known) throw Error(ErrorCode::Range, "A reason to stop in the state is none.", "Start anew.");
   }
   own.step = state.step;
 }
