@@ -20,8 +20,13 @@ export interface EncoderTrainingOptions extends RunOptions {
    * `log.jsonl`, `settings.json`, `start.pt` (the untrained network). Made when it is not there; the same call goes on with it.
    */
   directory: string | URL;
-  /** An e4e archive to begin from. Default: a new one of the sizes `network`. */
+  /**
+   * An e4e archive to begin from. Default: a new one of the sizes `network`. One that says that it is of another generator is
+   * refused (`MODEL_MISMATCH`).
+   */
   encoder?: string | URL | undefined;
+  /** Begins from an encoder of another generator all the same. Default false. */
+  force?: boolean | undefined;
   /**
    * Sizes of a new network (docs/models.md, e4e, in camel case). Default: a narrow one for the generator's rows and width:
    * channels 16, 32, 64, 96, one block a stage, heads of 48 channels, pictures of the generator's size up to 256.
@@ -79,6 +84,7 @@ const KEYS = [
     'onProgress',
     'directory',
     'encoder',
+    'force',
     'network',
     'steps',
     'batch',

@@ -1,7 +1,7 @@
 // Training an encoder on nothing but the generator. The core makes the steps; here is what surrounds them: the network that
 // it begins with, validation, the best weights as an archive, the run on the disk, and its end.
 
-import { appendFile, stat, truncate } from 'node:fs/promises';
+import { appendFile, mkdir, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeArchive } from './archive.js';
 import { log } from './configure.js';
@@ -10,6 +10,7 @@ import { encoderTrainingSettings, type EncoderTrainingOptions } from './encoder-
 import { readFileChecked, writeFileAtomic } from './files/atomic.js';
 import { writeSafetensors } from './files/safetensors.js';
 import { handleOf } from './model.js';
+import { checkMatch } from './model-match.js';
 import type { NativeEncoderLoss, NativeEncoderProgress, NativeState } from './native.js';
 import { damagedRun, parsedObject, readRunFile, runMetadata, savedTensors } from './run-file.js';
 import { native } from './runtime.js';
@@ -77,18 +78,21 @@ export async function trainEncoder(
     ...(usesIdentity ? { identity: identity?.info.sha256 } : {}),
   };
   const before = await loadTraining(files.state, run);
-  // For people; makes the directory.
-  const told = { ...run, network: settings.encoder === undefined ? settings.network : { file: settings.encoder } };
-  await writeFileAtomic(join(directory, 'settings.json'), `${JSON.stringify(told, undefined, 2)}\n`);
   let start = settings.encoder;
   if (start === undefined) {
     start = files.start;
+    await mkdir(directory, { recursive: true });
     if (before === undefined || !(await isFile(start))) {
       await makeArchive(start, { ...silent, kind: 'e4e', config: settings.network, seed });
     }
   }
   const { device } = generator.info;
   await using encoder = await Encoder.load(start, { device: device as Device, signal: o.signal });
+  const { generatorSha256, file } = encoder.info;
+  checkMatch(file, generatorSha256, generator.info.sha256, generator.info.file, o.force === true);
+  // For people.
+  const told = { ...run, network: settings.encoder === undefined ? settings.network : { file: settings.encoder } };
+  await writeFileAtomic(join(directory, 'settings.json'), `${JSON.stringify(told, undefined, 2)}\n`);
   const addon = native();
   const handle = await inRun(silent, async (at) =>
     addon.openEncoderTraining(

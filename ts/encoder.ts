@@ -12,19 +12,20 @@ import type { ModelInfo, ModelOptions, RunOptions } from './types.js';
 export interface EncoderInfo extends ModelInfo {
   /** Pixels of the picture it looks at; others are resized. */
   readonly imageSize: number;
+  /** Of the generator whose latents it gives; undefined where the archive does not say. */
+  readonly generatorSha256: string | undefined;
 }
 
 /** An encoder from pictures to w_plus. Owns native memory: close it, or load it with `await using`. */
 export class Encoder extends Model {
   readonly #info: EncoderInfo;
-  readonly #generatorSha256: string | undefined;
 
   private constructor(handle: NativeModel) {
     super(handle);
     const info = modelInfo(handle);
-    this.#info = Object.freeze({ ...info, imageSize: describedSize(info, 'image_size') });
     const sha256 = info.description['generator_sha256'];
-    this.#generatorSha256 = typeof sha256 === 'string' ? sha256 : undefined;
+    const generatorSha256 = typeof sha256 === 'string' ? sha256 : undefined;
+    this.#info = Object.freeze({ ...info, imageSize: describedSize(info, 'image_size'), generatorSha256 });
   }
 
   /** Loads an archive of kind `encoder`. Errors as {@link Generator.load}. */
@@ -41,7 +42,8 @@ export class Encoder extends Model {
     const o = checkOptions(options, ['signal', 'onProgress'], 'encode');
     const input = imageTensor(images);
     const { data, shape } = await callModel(this, o, (addon, handle, run) => addon.encode(handle, input, run));
-    const meta = this.#generatorSha256 === undefined ? {} : { generatorSha256: this.#generatorSha256 };
+    const { generatorSha256 } = this.#info;
+    const meta = generatorSha256 === undefined ? {} : { generatorSha256 };
     return Latents.from(data, shape, 'w_plus', meta);
   }
 }

@@ -163,7 +163,7 @@ export async function readTargets(
   size: number,
   align: 'resize' | false,
 ): Promise<Images> {
-  const isPictures = typeof given === 'object' && 'count' in given;
+  const isPictures = typeof given === 'object' && given !== null && 'count' in given;
   const images = isPictures ? Images.from(given) : await Images.read(given, align === 'resize' ? { size } : {});
   if (images.data instanceof Float32Array)
     checkFinite(images.data, 'pictures', [images.count, 3, images.height, images.width]);

@@ -49,11 +49,12 @@ export async function trainMapper(system: StyleClip, options: TrainMapperOptions
   const { seed, steps, ...kept } = settings.native;
   const run: RunIdentity = {
     ...{ ...kept, seed: seed.toString(), targets: settings.targets, neutral: settings.neutral },
+    // A difference is told by the first key that differs: the models come before what is made with them.
+    ...{ generator: generator.info.sha256, clip: clip.info.sha256 },
+    ...(settings.native.lambdaId > 0 ? { identity: identity?.info.sha256 } : {}),
     ...{ mapper: mapper.info.description['config'], start: o.from === undefined ? 'random' : mapper.info.sha256 },
     ...{ texts: digest(texts), validation: digest(validation.data) },
     ...(latents === undefined ? {} : { latents: digest(latents.data) }),
-    ...{ generator: generator.info.sha256, clip: clip.info.sha256 },
-    ...(settings.native.lambdaId > 0 ? { identity: identity?.info.sha256 } : {}),
   };
   const files = {
     state: join(directory, TRAINING_STATE),

@@ -99,13 +99,10 @@ export async function optimizeLatents(
   const { seed, batch: _batch, ...kept } = settings.native;
   const run: RunIdentity = {
     ...{ ...kept, seed: seed.toString(), targets, neutral, mode: settings.mode },
-    ...{
-      sources: digest(sources.data),
-      texts: digest(texts),
-      generator: generator.info.sha256,
-      clip: clip.info.sha256,
-    },
+    // A difference is told by the first key that differs: the models come before what is made with them.
+    ...{ generator: generator.info.sha256, clip: clip.info.sha256 },
     ...(settings.native.lambdaId > 0 ? { identity: identity?.info.sha256 } : {}),
+    ...{ sources: digest(sources.data), texts: digest(texts) },
   };
   const directory = o.directory === undefined ? undefined : checkPath(o.directory, 'directory');
   const file = directory === undefined ? undefined : join(directory, OPTIMIZE_STATE);
@@ -125,16 +122,25 @@ export async function optimizeLatents(
       ),
   );
   const { restarts, steps, space } = settings.native;
-  const current = async (best: boolean, totals: Float64Array): Promise<Latents> => {
+  const rowsAt = async (best: boolean): Promise<Latents> => {
     const { data, shape } = await addon.optimizerLatents(handle, best);
-    const rows = Latents.from(data, shape, space, { generatorSha256: generator.info.sha256 });
+    return Latents.from(data, shape, space, { generatorSha256: generator.info.sha256 });
+  };
+  const current = async (totals: Float64Array): Promise<Latents> => {
+    const rows = await rowsAt(false);
     return Latents.concat(Array.from({ length: problems }, (_, i) => rows.at(bestRow(totals, i, restarts))));
+  };
+  /** As `keep` says; but the last point of a problem that broke is what broke it, and its best is taken. */
+  const outcome = async (state: NativeOptimizerState): Promise<Latents> => {
+    const [best, last] = [await rowsAt(true), settings.keep === 'best' ? undefined : await rowsAt(false)];
+    const of = (row: number): Latents => (last === undefined || isBroken(state, row) ? best : last).at(row);
+    return Latents.concat(Array.from({ length: problems }, (_, i) => of(bestRow(state.bestTotal.data, i, restarts))));
   };
   const save = async (): Promise<void> => {
     if (file === undefined || directory === undefined) return;
     const state = await addon.optimizerState(handle);
     await saveState(file, state, run);
-    await (await current(settings.keep === 'best', state.bestTotal.data)).save(join(directory, 'latents.safetensors'));
+    await (await outcome(state)).save(join(directory, 'latents.safetensors'));
   };
   try {
     if (before === undefined) await save();
@@ -147,7 +153,7 @@ export async function optimizeLatents(
     let pace = 1;
     while (running) {
       if (settings.snapshots > 0 && step % settings.snapshots === 0) {
-        const images = await generator.synthesize(await current(false, totals), { ...silent, noise: o.noise });
+        const images = await generator.synthesize(await current(totals), { ...silent, noise: o.noise });
         snapshots.push({ step, images });
       }
       const next = settings.snapshots > 0 ? settings.snapshots - (step % settings.snapshots) : steps;
@@ -169,7 +175,7 @@ export async function optimizeLatents(
       }
     }
     const state = await addon.optimizerState(handle);
-    const result = await current(settings.keep === 'best', state.bestTotal.data);
+    const result = await outcome(state);
     await save();
     const images = await generator.synthesize(result, { ...silent, noise: o.noise });
     if (settings.snapshots > 0) snapshots.push({ step, images });
@@ -264,14 +270,13 @@ function report(state: NativeOptimizerState, settings: OptimizeSettings, targets
     const row = bestRow(state.bestTotal.data, i, restarts);
     const stopped = REASONS[Number(state.reason.data[row])] ?? 'steps';
     // Evaluations made: of a row that ended early the rest of its curve was never written.
-    const broken = stopped === 'not-finite' || stopped === 'exploded';
     let length = width;
     while (length > 1 && !written(state, row, length - 1, width)) length--;
     problems.push({
       ...{ latent: Math.floor(i / targets.length), target: targets[i % targets.length]!, restart: row - i * restarts },
       ...{ stopped, steps: length - 1, bestStep: Number(state.bestStep.data[row]), loss: curvesOf(row, length) },
     });
-    if (broken) {
+    if (isBroken(state, row)) {
       const what = stopped === 'exploded' ? 'the loss exploded' : 'the loss or its gradient was no number';
       log(
         'warn',
@@ -285,6 +290,11 @@ function report(state: NativeOptimizerState, settings: OptimizeSettings, targets
     loss: meanCurves(problems),
     problems,
   };
+}
+
+function isBroken(state: NativeOptimizerState, row: number): boolean {
+  const reason = REASONS[Number(state.reason.data[row])];
+  return reason === 'not-finite' || reason === 'exploded';
 }
 
 /** Whether a row was evaluated after so many updates. A total that is no number ended the row: its parts tell. */

@@ -272,9 +272,9 @@ export class StyleClip implements Closeable {
    * with an archive; the best by held-out pictures is in the directory at any time, and the same call goes on where a run
    * ended, however it ended, to the same weights.
    *
-   * @throws StyleClipError `ARGUMENT`, `RANGE`; `MODEL_MISMATCH` for an encoder whose rows or width are not the
-   *   generator's; `RESUME_MISMATCH` for a directory of another run; `NOT_FINITE` when a loss is no number (the best
-   *   weights before are kept); `DISK`
+   * @throws StyleClipError `ARGUMENT`, `RANGE`; `MODEL_MISMATCH` for an encoder of another generator, or whose rows or width
+   *   are not the generator's; `RESUME_MISMATCH` for a directory of another run; `NOT_FINITE` when a loss explodes or is no
+   *   number (the best weights before are kept); `DISK`
    */
   async trainEncoder(options: EncoderTrainingOptions): Promise<EncoderTrainingResult> {
     return trainEncoder(this, options);

@@ -45,6 +45,9 @@ struct EncoderTrainingOptions {
   bool bfloat16 = false;
   std::int64_t validation = 256;  // held-out pictures
   std::uint64_t seed = 0;
+  /// A total above this many times max(1, Σλ) ends the run, as one that is no number does: each part is some 1 for the mean
+  /// w, whatever the picture.
+  double explosion = 1e3;
 };
 
 /// Means over pictures, not weighted.

@@ -111,6 +111,8 @@ struct TuningOptions {
   double locality_distance = 30;
   std::uint64_t seed = 0;  // of those latents
   std::int64_t batch = 0;  // pictures a forward; 0: by memory
+  /// A total above this many times max(1, the first) ends the run, as one that is no number does.
+  double explosion = 1e3;
 };
 
 /// Pivotal tuning: moves a generator's weights until its pictures at fixed latents are the given ones.
@@ -123,7 +125,8 @@ class PivotalTuner {
   PivotalTuner(const PivotalTuner&) = delete;
   PivotalTuner& operator=(const PivotalTuner&) = delete;
 
-  /// Up to `steps` updates. Returns whether it goes on. A loss that is no number throws NotFinite and leaves the best weights.
+  /// Up to `steps` updates. Returns whether it goes on. A loss that is no number, or that exploded,
+  /// throws NotFinite, naming the step, and leaves the best weights.
   bool advance(std::int64_t steps, const RunContext& run);
   std::int64_t step() const;
   /// The last total; not a number before the first step.

@@ -233,9 +233,13 @@ struct EncoderTrainer::Impl {
     squares.reserve(gradients.size());
     for (const at::Tensor& gradient : gradients) squares.push_back(gradient.square().sum());
     const double length = std::sqrt(at::stack(squares).sum().item<double>());
-    if (!std::isfinite(values[0]) || !std::isfinite(length)) {
+    const double weight =
+        options.lambda_latent + options.lambda_image + options.lambda_id + options.lambda_clip + options.lambda_delta;
+    const bool exploded = values[0] > options.explosion * std::max(1.0, weight);
+    if (exploded || !std::isfinite(values[0]) || !std::isfinite(length)) {
       throw Error(ErrorCode::NotFinite,
-                  "The loss or its gradient is no number at step " + std::to_string(step + 1) + ".",
+                  (exploded ? "The loss exploded at step " : "The loss or its gradient is no number at step ") +
+                      std::to_string(step + 1) + ".",
                   "The best weights are kept; try a lower learning rate.");
     }
     const double shrink = std::min(1.0, options.clip_gradient / std::max(length, 1e-12));

@@ -141,10 +141,14 @@ struct PivotalTuner::Impl {
     for (const at::Tensor& weight : weights) {
       finite = finite && (!weight.grad().defined() || weight.grad().isfinite().all().item<bool>());
     }
-    if (!finite) {
+    const double first_total = curve.empty() ? losses[kTotal] : curve.front()[kTotal];
+    const bool exploded = finite && losses[kTotal] > options.explosion * std::max(1.0, first_total);
+    if (!finite || exploded) {
       forget_gradients();
       for (std::size_t i = 0; i < weights.size(); ++i) weights[i].copy_(best[i]);
-      throw Error(ErrorCode::NotFinite, "The loss or its gradient is no number at step " + std::to_string(step) + ".",
+      throw Error(ErrorCode::NotFinite,
+                  (exploded ? "The loss exploded at step " : "The loss or its gradient is no number at step ") +
+                      std::to_string(step) + ".",
                   "The best weights before are kept; try a lower learning rate.");
     }
     curve.push_back(losses);
