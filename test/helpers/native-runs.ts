@@ -68,7 +68,7 @@ export function openingCalls(models: RunModels): Record<string, unknown[]> {
   const { total } = generator.layout!;
   const w = ramp(1, 6, 16);
   const texts = (...shape: number[]): unknown => ({ data: new Float32Array(12).fill(0.3), shape });
-  const objective = { lambdaClip: 1, lambdaL2: 0.01, lambdaId: 0.1, clipInput: 'normalised', noise: 'const' };
+  const objective = { lambdaClip: 1, lambdaL2: 0.01, lambdaId: 0.1, shift: 1, clipInput: 'normalised', noise: 'const' };
   const statistics = { mean: new Float32Array(total).fill(1), sigma: new Float32Array(total).fill(0.1), samples: 10 };
   return {
     openOptimizer: [
