@@ -1,8 +1,9 @@
 /*
  * Agreement of two relevances, on planted rows whose cosines, correlations and recall are known in closed form.
  */
+import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { Relevance, StyleClipError, TextDirection, type RelevanceLike } from '../dist/index.js';
+import { Relevance, StyleClipError, TextDirection, type Agreement, type RelevanceLike } from '../dist/index.js';
 
 const degrees = (angle: number): [number, number] => [
   Math.cos((angle * Math.PI) / 180),
@@ -46,14 +47,60 @@ function planted(angles: readonly number[], changes: Partial<RelevanceLike> = {}
   });
 }
 
-function alongFirstAxis(clipSha256 = 'bb'): TextDirection {
-  const unit = Float32Array.of(1, 0);
+function textAlong(direction: Float32Array, clipSha256 = 'bb'): TextDirection {
   const texts = { target: 't', neutral: 'n', templates: ['{}'], unknownWords: [], clipSha256 };
-  return TextDirection.from({ ...texts, direction: unit, length: 1, targetEmbedding: unit, neutralEmbedding: unit });
+  const ends = { targetEmbedding: direction, neutralEmbedding: direction };
+  return TextDirection.from({ ...texts, direction, length: 1, ...ends });
 }
+
+const alongFirstAxis = (clipSha256?: string): TextDirection => textAlong(Float32Array.of(1, 0), clipSha256);
 
 const code = (name: string) => ({ instanceOf: StyleClipError, code: `ERR_STYLECLIP_${name}` });
 const near = (actual: number, expected: number): boolean => Math.abs(actual - expected) < 1e-6;
+
+interface Table {
+  channels: number[];
+  rows: number[];
+  magnitude: number[];
+  counts: number[];
+}
+
+test('the numbers that NumPy gives, which the core is held to as well', (t) => {
+  const file = JSON.parse(readFileSync(new URL('../test/data/agreement.json', import.meta.url), 'utf8')) as {
+    dim: number;
+    own: Table;
+    truth: Table;
+    texts: number[][];
+    cases: { beta: number | null; epsilon: number; expected: Agreement }[];
+  };
+  const table = (of: Table): Relevance =>
+    planted([], {
+      dim: file.dim,
+      rows: Float32Array.from(of.rows),
+      channels: Int32Array.from(of.channels),
+      counts: Int32Array.from(of.counts),
+      magnitude: Float32Array.from(of.magnitude),
+      concentration: new Float32Array(of.channels.length).fill(1),
+      mean: new Float32Array(80),
+      sigma: new Float32Array(80).fill(1),
+      layers: [{ name: 'b4.conv1', resolution: 4, channels: 80, toRgb: false, wRow: 0, offset: 0 }],
+    });
+  const directions = file.texts.map((numbers) => textAlong(Float32Array.from(numbers)));
+  for (const { beta, epsilon, expected } of file.cases) {
+    const found = table(file.own).agreement(table(file.truth), { directions, beta: beta ?? 'auto', epsilon });
+    const compare = (actual: unknown, wanted: unknown, path: string): void => {
+      if (typeof wanted === 'number')
+        t.true(Math.abs((actual as number) - wanted) <= 1e-13, `${path}: ${actual}, ${wanted}`);
+      else {
+        for (const [key, value] of Object.entries(wanted as object)) {
+          compare((actual as Record<string, unknown>)[key], value, `${path}.${key}`);
+        }
+      }
+    };
+    t.is(found.unresolved.length, expected.unresolved.length);
+    compare(found, expected, `beta ${beta}`);
+  }
+});
 
 test('cosines, magnitudes, resolved rows, correlations and recall of planted rows', (t) => {
   const truth = planted([0, 90, 180, 45], { magnitude: Float32Array.of(0.1, 0.2, 0.4, 0.001) });

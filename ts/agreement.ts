@@ -1,4 +1,5 @@
 // How far two relevances of the same models agree: what a faster method, or another precision, is worth beside the exact one.
+// The core has the same for C++ (styleclip/agreement.h); test/data/agreement.json holds the two together.
 
 import { checkNumber, checkOptions, fail } from './check.js';
 import { TextDirection } from './direction.js';
@@ -122,8 +123,9 @@ function ofText(
 ): DirectionAgreement {
   checkMatch('the text direction', text.clipSha256, truth.meta.clipSha256, 'the relevance’s CLIP', false);
   const beta = given ?? truth.direction(text).beta;
-  const mine = pairs.map(({ a }) => dot(row(own, a), text.direction));
-  const theirs = pairs.map(({ b }) => dot(row(truth, b), text.direction));
+  const length = Math.sqrt(dot(text.direction, text.direction)); // 1 but for the roundings of float32
+  const mine = pairs.map(({ a }) => dot(row(own, a), text.direction) / length);
+  const theirs = pairs.map(({ b }) => dot(row(truth, b), text.direction) / length);
   const passes = (r: number): boolean => Math.abs(r) >= beta;
   const expected = theirs.filter(passes).length;
   const both = theirs.filter((r, i) => passes(r) && passes(mine[i]!)).length;
