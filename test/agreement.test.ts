@@ -90,7 +90,7 @@ test('the numbers that NumPy gives, which the core is held to as well', (t) => {
     const found = table(file.own).agreement(table(file.truth), { directions, beta: beta ?? 'auto', epsilon });
     const compare = (actual: unknown, wanted: unknown, path: string): void => {
       if (typeof wanted === 'number')
-        t.true(Math.abs((actual as number) - wanted) <= 1e-13, `${path}: ${actual}, ${wanted}`);
+        t.true(Math.abs((actual as number) - wanted) <= 1e-13, `${path}: ${String(actual)}, ${wanted}`);
       else {
         for (const [key, value] of Object.entries(wanted as object)) {
           compare((actual as Record<string, unknown>)[key], value, `${path}.${key}`);
