@@ -10,9 +10,11 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "editing/synthesis.h"
 #include "relevance/batching.h"
 #include "relevance/precision.h"
 #include "runtime/crew.h"
@@ -28,13 +30,16 @@ constexpr std::int64_t kCpuBatch = 8;   // pictures; more leave the processor's 
 constexpr std::int64_t kPoolShare = 4;  // of the memory bound: kept for the next forward
 
 // [pictures, width, total]
-at::Tensor products_of(const SweepTask& task, std::int64_t first, std::int64_t count, const SlopesWanted& wanted) {
+at::Tensor products_of(const SweepTask& task, const DifferentiableSynthesis* synthesis, std::int64_t first,
+                       std::int64_t count, const SlopesWanted& wanted) {
   std::vector<at::Tensor> cotangents;
   cotangents.reserve(static_cast<std::size_t>(count));
   for (std::int64_t i = 0; i < count; ++i) cotangents.push_back(wanted.cotangents(first + i));
   const at::Tensor all = at::stack(cotangents);
   const at::Tensor s = task.inputs.base.narrow(0, first, count).detach().clone().requires_grad_(true);
-  const at::Tensor images = task.generator.synthesis(s, task.options.noise, task.options.samples.seed, first);
+  const at::Tensor images = synthesis != nullptr
+                                ? synthesis->pictures(s, task.options.noise == NoiseMode::Const)
+                                : task.generator.synthesis(s, task.options.noise, task.options.samples.seed, first);
   const at::Tensor f = task.clip.encode_image(task.clip.preprocess(images, task.options.preprocess));
   const at::Tensor unit = f / f.norm(2, 1, true);
   at::Tensor products = at::empty({count, wanted.width, s.size(1)}, s.options().requires_grad(false));
@@ -73,6 +78,9 @@ void take_slopes(const SweepTask& task, std::int64_t first_picture, std::int64_t
     const UseMemoryPool reuse(pool);
     serve();
   };
+  // Random noise is the generator's own: only it knows which numbers a picture has.
+  const std::unique_ptr<DifferentiableSynthesis> synthesis =
+      task.options.noise == NoiseMode::Random ? nullptr : DifferentiableSynthesis::of(task.generator);
   std::optional<Crew> crew;
   if (cpu) crew.emplace(at::get_num_threads(), beside);
   const std::int64_t at_once = cpu ? at::get_num_threads() : 1;
@@ -83,7 +91,8 @@ void take_slopes(const SweepTask& task, std::int64_t first_picture, std::int64_t
     std::vector<at::Tensor> products(pieces);
     const auto work = [&](std::size_t i) {
       const std::int64_t before = static_cast<std::int64_t>(i) * per;
-      products[i] = products_of(task, first_picture + done + before, std::min(per, left - before), wanted);
+      products[i] =
+          products_of(task, synthesis.get(), first_picture + done + before, std::min(per, left - before), wanted);
     };
     try {
       if (crew) {
