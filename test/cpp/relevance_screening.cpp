@@ -1,6 +1,7 @@
 // The channels of one text: what is estimated from a part, against worlds of which the whole is known, and the screening of
 // the tiny models against the exact sweep.
 #include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -185,6 +186,12 @@ TEST_CASE("screened: exact rows of all pictures, of the channels that exact woul
   const ScreenedRows again = run(options, screen);
   CHECK(again.rows.channels == found.rows.channels);
   CHECK(at::equal(again.rows.rows, found.rows.rows));
+
+  // A caller that needs no gradients, as the addon is one, changes nothing.
+  const c10::InferenceMode inference;
+  const ScreenedRows inferred = run(options, screen);
+  CHECK(inferred.rows.channels == found.rows.channels);
+  CHECK(at::equal(inferred.rows.rows, found.rows.rows));
 }
 
 TEST_CASE("screened: by a threshold, and by the automatic one") {

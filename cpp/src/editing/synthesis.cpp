@@ -8,6 +8,7 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
@@ -64,6 +65,7 @@ DifferentiableSynthesis::DifferentiableSynthesis(exact::Network network, StyleLa
     : network_(std::move(network)), layout_(std::move(layout)) {}
 
 std::unique_ptr<DifferentiableSynthesis> DifferentiableSynthesis::of(Generator& generator) {
+  const c10::InferenceMode inference(false);  // whatever the caller's is: what is made here has a way back
   if (generator.dtype() != "float32") return nullptr;
   std::optional<exact::Network> network = exact::read_network(generator, exact::Weights::AsStored);
   if (!network) return nullptr;

@@ -8,6 +8,7 @@
 #include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <chrono>
@@ -97,6 +98,7 @@ class Screening {
   // Slopes of all channels that move, along the text and along directions that each picture has of its own: what they are off
   // by is then another in each picture, and a sum over pictures is off by less.
   SketchedRelevance sketch() {
+    const c10::InferenceMode inference(false);  // threads that have a way back write into what is made here
     const std::int64_t probes = probes_, channels = std::ssize(task_.inputs.moving);
     std::vector<std::int64_t> rows(task_.inputs.moving.size());
     std::iota(rows.begin(), rows.end(), 0);
