@@ -81,6 +81,11 @@ __device__ __forceinline__ Share share_pixels(std::int64_t groups) {
 
 /// The most blocks of a one-dimensional grid.
 inline constexpr std::int64_t kMaxBlocks = 0x7fffffff;
+/// Whether a · b · c numbers, a thread each, fit into a grid of blocks of so many threads. Sizes of 0 and above, whose product
+/// may be beyond 64 bits.
+inline bool fits_grid(std::int64_t a, std::int64_t b, std::int64_t c, int threads) {
+  return b == 0 || c == 0 || a <= kMaxBlocks * threads / b / c;
+}
 
 inline std::int64_t quotient_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 

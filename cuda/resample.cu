@@ -84,11 +84,13 @@ cudaError_t launch_bands(const ResampleMatrix& matrix, cudaStream_t stream) {
 
 template <typename T>
 cudaError_t launch(const ResampleParams& params, cudaStream_t stream) {
-  const std::int64_t across = params.planes * params.vertical.from * params.horizontal.to;
-  const std::int64_t down = params.planes * params.vertical.to * params.horizontal.to;
-  if (quotient_up(across, kThreads) > kMaxBlocks || quotient_up(down, kThreads) > kMaxBlocks) {
+  const std::int64_t width = params.horizontal.to;
+  if (!fits_grid(params.planes, params.vertical.from, width, kThreads) ||
+      !fits_grid(params.planes, params.vertical.to, width, kThreads)) {
     return cudaErrorInvalidValue;
   }
+  const std::int64_t across = params.planes * params.vertical.from * width;
+  const std::int64_t down = params.planes * params.vertical.to * width;
   for (const ResampleMatrix* matrix : {&params.horizontal, &params.vertical}) {
     const cudaError_t error = launch_bands(*matrix, stream);
     if (error != cudaSuccess) return error;

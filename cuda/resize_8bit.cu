@@ -42,7 +42,7 @@ cudaError_t launch_resize_8bit(const Resize8bitParams& params, cudaStream_t stre
   }
   if (params.outer == 0 || params.inner == 0 || params.out == 0) return cudaSuccess;
   if (params.length == 0) return cudaErrorInvalidValue;
-  if (params.outer > kMaxBlocks * kThreads / params.out / params.inner) return cudaErrorInvalidValue;
+  if (!fits_grid(params.outer, params.out, params.inner, kThreads)) return cudaErrorInvalidValue;
   const std::int64_t count = params.outer * params.out * params.inner;
   STYLECLIP_LAUNCH(resize_8bit_kernel, static_cast<unsigned>(quotient_up(count, kThreads)), kThreads, stream, params,
                    count);

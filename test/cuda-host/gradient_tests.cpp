@@ -261,6 +261,10 @@ void check_refusals() {
   resample.planes = 1;
   resample.vertical.to = -1;
   refused(cuda::launch_resample(resample, nullptr), "resample: a negative size is refused");
+  resample.planes = resample.vertical.from = std::int64_t{1} << 30;
+  resample.vertical.to = 1;
+  resample.horizontal.to = 16;
+  refused(cuda::launch_resample(resample, nullptr), "resample: lines beyond 64 bits are refused");
   cuda::EditLossParams loss;
   loss.n = 1;
   refused(cuda::launch_edit_loss(loss, nullptr), "edit_loss: embeddings without numbers are refused");
