@@ -17,6 +17,8 @@ if(STYLECLIP_PCH)
   set_source_files_properties("${styleclip_test_main}" PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 endif()
 
+# Tests call the core, whose own objects are optimised: at -O1 they compile in 60 % of the time.
+target_compile_options(styleclip_tests PRIVATE -O1)
 target_link_options(styleclip_tests PRIVATE "-Wl,-rpath,${STYLECLIP_LIBTORCH}/lib")
 
 foreach(source IN LISTS styleclip_test_sources)
