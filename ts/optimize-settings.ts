@@ -105,7 +105,7 @@ const KEYS = [
 ];
 
 /** The two sets of defaults. `lambdaId` of the default one holds where there is an identity model. */
-const PRESETS = {
+export const OPTIMIZE_PRESETS = {
   default: {
     ...{ steps: 40, learningRate: 0.2, restarts: 4, lambdaL2: 0.3, lambdaId: 0.1, shift: 1 },
     ...{ l2: 'mean', units: 'sigma', clipInput: 'normalised', idleFirstStep: false, keep: 'best' },
@@ -135,7 +135,7 @@ export function optimizeSettings(
   layerNames: (value: unknown) => string[],
 ): { o: OptimizeOptions; settings: OptimizeSettings } {
   const o = checkOptions(options, KEYS, 'optimize');
-  const preset = PRESETS[checkOneOf(o.preset ?? 'default', 'preset', ['default', 'reference'])];
+  const preset = OPTIMIZE_PRESETS[checkOneOf(o.preset ?? 'default', 'preset', ['default', 'reference'])];
   const mode = checkOneOf(o.mode ?? 'edit', 'mode', ['edit', 'free']);
   const targets = checkTexts(o.target, 'target');
   const { neutral } = o;

@@ -7,6 +7,7 @@ import { Option, type Command } from 'commander';
 import { StyleClipError } from '../../errors.js';
 import { writeFileAtomic } from '../../files/atomic.js';
 import { OPTIMIZE_STATE, type OptimizeResult } from '../../optimize.js';
+import { OPTIMIZE_PRESETS } from '../../optimize-settings.js';
 import { contactSheet } from '../../report/sheet.js';
 import { animation, sideBySide } from '../../report/video.js';
 import { readLatents } from '../latents.js';
@@ -134,8 +135,7 @@ async function optimize(session: Session, files: readonly string[], flags: Flags
   const { target, neutral, shift, preset, mode, space, layers, steps, learningRate, lambdaL2, lambdaId } = flags;
   const { restarts, patience, seed } = flags;
   const snapshots =
-    flags.every ??
-    (video === undefined ? undefined : Math.ceil((steps ?? (preset === 'reference' ? 300 : 40)) / FRAMES));
+    flags.every ?? (video === undefined ? undefined : Math.ceil((steps ?? OPTIMIZE_PRESETS[preset].steps) / FRAMES));
   const done = await system.optimize(latents, {
     ...{ target, neutral, shift, preset, mode, space, layers, steps, learningRate, lambdaL2, lambdaId },
     ...{ restarts, patience, seed, snapshots, directory: folder, ...session.run },
