@@ -8,9 +8,8 @@ namespace styleclip::binding {
 void export_archives(Napi::Env env, Napi::Object exports);   // describe, make, load, runMethod
 void export_importing(Napi::Env env, Napi::Object exports);  // inspectCheckpoint, findModel, writeModel, readData
 void export_generator(Napi::Env env, Napi::Object exports);  // sample, mapping, truncate, styles, synthesize
-void export_encoders(
-    Napi::Env env,
-    Napi::Object exports);  // encodeText, encodeImage, textDirection, embed, encode, perceptualDistance, map
+/// encodeText, encodeImage, textDirection, embed, encode, perceptualDistance, map
+void export_encoders(Napi::Env env, Napi::Object exports);
 void export_relevance(Napi::Env env, Napi::Object exports);  // statistics, sweep
 void export_sharding(Napi::Env env,
                      Napi::Object exports);                // openSweep, nextShard, closeSweep, sweepPlan, mergeSweep

@@ -78,7 +78,8 @@ class EncoderTrainer {
   double best_image() const;
   std::int64_t best_step() const;
 
-  /// Everything, for going on bit for bit: weights.*, first.*, second.*, best.*, of Ranger slow.*, and numbers [step, best step, best image].
+  /// Everything, for going on bit for bit: weights.*, first.*, second.*, best.*, of Ranger slow.*, and numbers
+  /// [step, best step, best image].
   std::map<std::string, at::Tensor> state() const;
   /// Throws Shape for another run's.
   void restore(const std::map<std::string, at::Tensor>& state);

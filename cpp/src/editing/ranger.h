@@ -1,6 +1,6 @@
-// The optimisers of the mapper's and the encoder's training, on plain tensors: Ranger as StyleCLIP uses it (SC:mapper/training/ranger.py,
-// version 20.4.11), that is RAdam (arXiv 1908.03265), Lookahead (arXiv 1907.08610) and gradient centralisation
-// (arXiv 2004.01461) in one; and Adam (arXiv 1412.6980).
+// The optimisers of the mapper's and the encoder's training, on plain tensors: Ranger as StyleCLIP uses it
+// (SC:mapper/training/ranger.py, version 20.4.11), that is RAdam (arXiv 1908.03265), Lookahead (arXiv 1907.08610) and
+// gradient centralisation (arXiv 2004.01461) in one; and Adam (arXiv 1412.6980).
 #pragma once
 
 #include <ATen/core/Tensor.h>
