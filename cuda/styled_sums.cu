@@ -3,6 +3,8 @@
 // asked for by inversion alone, which makes its own pass: a warp a pixel. No atomics: the same bits every time.
 #include "styled_sums.h"
 
+#include <limits>
+
 #include "styled.h"
 
 namespace styleclip::cuda {
@@ -12,6 +14,7 @@ constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
+constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
 
 /// A block takes 32 channels, a lane each, and its warps every eighth of `count` rows of [count, channels].
 __device__ __forceinline__ double sum_of_rows(const float* rows, std::int64_t count, std::int64_t channels,
@@ -30,7 +33,7 @@ __device__ __forceinline__ double sum_of_rows(const float* rows, std::int64_t co
   return sum;
 }
 
-/// Blocks of one picture's channels; to_gain.
+/// Blocks of one picture's channels; to_gain. The parts are sums of gain x, which tell nothing of x where gain is 0.
 __global__ void __launch_bounds__(kThreads) styled_gain_kernel(const StyledGradients params, std::int64_t parts) {
   STYLECLIP_SHARED(double, memory, [kWarps][kWarp]);
   const std::int64_t blocks = (params.channels + kWarp - 1) / kWarp;
@@ -40,7 +43,8 @@ __global__ void __launch_bounds__(kThreads) styled_gain_kernel(const StyledGradi
       sum_of_rows(params.gain_parts + picture * parts * params.channels, parts, params.channels, channel, memory);
   if (threadIdx.x < kWarp && channel < params.channels) {
     const std::int64_t at = picture * params.channels + channel;
-    params.to_gain[at] = static_cast<float>(sum / params.gain[at]);
+    const float gain = params.gain[at];
+    params.to_gain[at] = gain == 0.0f ? kUnknown : static_cast<float>(sum / gain);
   }
 }
 

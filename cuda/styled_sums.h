@@ -18,7 +18,7 @@ struct StyledGradients {
   const float* noise = nullptr;    // [pixels], or with noise_each [pictures, pixels], or null
   bool noise_each = false;
   float limit = 0;
-  float* to_gain = nullptr;   // [pictures, channels]
+  float* to_gain = nullptr;   // [pictures, channels]; NaN where gain is 0
   float* to_bias = nullptr;   // [channels]
   float* to_noise = nullptr;  // as noise
   // Work memory of [pictures, parts, channels] where to_gain and to_bias are wanted: sums over parts of the pixels.

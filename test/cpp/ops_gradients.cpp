@@ -269,6 +269,31 @@ TEST_CASE("NaN stays where it is, and infinity from above does not pass a clampe
   }
 }
 
+TEST_CASE("the gradient to a gain of zero is NaN, since x is lost, and all other gradients are right") {
+  at::manual_seed(18);
+  for (const bool filters : {false, true}) {
+    for (const at::ScalarType type : {at::kDouble, at::kFloat}) {
+      const Case which{filters, 2, 3, 4, 5, true, Noise::kShared, 2};
+      Tensors inputs = inputs_of(which);
+      inputs[1][1][2] = 0;
+      for (at::Tensor& input : inputs) input = input.to(type);
+      const at::Tensor weights = at::randn({2, 3, 4, 5}, type);
+      const gradients::Derived wanted = gradients::derive(plain(which), inputs, weights);
+      for (const std::string name : {"reference", "cpu"}) {
+        CAPTURE(filters);
+        CAPTURE(name);
+        const Forced forced(op_of(which), name);
+        gradients::Derived got = gradients::derive(fused(which), inputs, weights);
+        CHECK(std::isnan(got.gradients[1][1][2].item<double>()));
+        got.gradients[1][1][2] = wanted.gradients[1][1][2];
+        const double most = type == at::kDouble ? 1e-12 : 1e-5;
+        CHECK(gradients::apart(got.value, wanted.value) <= most);
+        for (std::size_t i = 0; i < 4; ++i) CHECK(gradients::apart(got.gradients[i], wanted.gradients[i]) <= most);
+      }
+    }
+  }
+}
+
 TEST_CASE("the CPU implementations give the same bits on one thread and on two") {
   const int before = at::get_num_threads();
   for (const bool filters : {false, true}) {

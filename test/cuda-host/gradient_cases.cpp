@@ -158,7 +158,7 @@ std::string name(const Case& which) {
          << (which.mean ? ", mean" : "") << (which.zeros ? ", zeros" : "");
   } else if (which.op != Op::kResample) {
     text << ", " << name(which.content) << (which.gain ? ", gain" : "") << ", noise " << static_cast<int>(which.noise)
-         << (which.limited ? ", limited" : "");
+         << (which.limited ? ", limited" : "") << (which.zeros ? ", zeros" : "");
   }
   return text.str();
 }
@@ -186,6 +186,7 @@ std::vector<Case> all_cases(Op op, Table table) {
       which.gain = r % 4 != 0;
       if (r % 3 == 0) which.noise = Noise::kNone;
     }
+    cases.add(2, 24, 5, 4, type).zeros = true;
     cases.add(1, 512, 4, 4, type).limited = true;
     cases.add(1, 264, 3, 2, type);  // more groups of channels than lanes
     cases.add(all ? 3 : 1, 32, 20, 24, type).limited = true;
@@ -240,6 +241,7 @@ Inputs make_inputs(const Case& which, std::uint64_t seed) {
   inputs.x = source.typed(n * (which.h + more) * (which.w + more) * channels, scale);
   if (more > 0) inputs.filter = {0.25F, 0.7F, 0.8F, 0.3F};  // not symmetric: a flipped one is another
   if (which.gain) inputs.gain = source.floats(n * channels, 0.5F, 1.0F);
+  if (which.zeros) inputs.gain[inputs.gain.size() / 2 + 1] = 0;
   inputs.bias = source.floats(channels, 0.5F);
   if (which.noise == Noise::kShared) inputs.noise = source.floats(pixels, 0.5F);
   if (which.noise == Noise::kEach) inputs.noise = source.floats(n * pixels, 0.5F);

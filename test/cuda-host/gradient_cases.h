@@ -41,7 +41,7 @@ struct Case {
   bool text_each = false;
   std::int64_t faces = 0;
   bool mean = false;
-  bool zeros = false;  // a vector of zeros among the embeddings, the texts and the identities
+  bool zeros = false;  // a vector of zeros among the embeddings, the texts and the identities; one gain of zero
 };
 std::string name(const Case& which);
 

@@ -183,6 +183,7 @@ class Layer {
   }
 
   Bound to_gain(std::int64_t n, std::int64_t o) const {
+    if (gain(n, o) == 0) return {std::numeric_limits<double>::quiet_NaN(), 0};  // y does not tell x
     Sum sum;
     for (std::int64_t pixel = 0; pixel < pixels_; ++pixel) {
       const double result = y(n, pixel, o), of = of_sum(n, pixel, o), bias = in_.bias[index(o)];

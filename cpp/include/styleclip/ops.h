@@ -108,7 +108,8 @@ at::Tensor upsample_picture(const at::Tensor& images);
 /// The end of a StyleGAN2 layer: y = clamp(√2 leaky_relu(gain[n, o] x + noise[p] + bias[o], 0.2), ±limit).
 /// x [n, channels, h, w]; gain [n, channels], above zero (demodulation), may be left out; bias [channels]; noise, times its
 /// strength already, [h, w] or [n, h, w], may be left out; limit infinity for none. y lies channels last. Gradients to x,
-/// gain, bias and noise, from y alone: x is not kept. An element at the limit has none. Schema:
+/// gain, bias and noise, from y alone: x is not kept. An element at the limit has none. The gradient to a gain is that of
+/// gain x, divided by the gain: to a gain of 0 it is NaN, since y does not tell x there. Schema:
 ///   styled_activate(Tensor x, Tensor? gain, Tensor bias, Tensor? noise, float limit) -> Tensor
 at::Tensor styled_activate(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias, const at::Tensor& noise,
                            double limit);

@@ -9,6 +9,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "ops/differentiable.h"
@@ -105,6 +106,11 @@ at::Tensor styled(const at::Tensor& x, const at::Tensor& gain, const at::Tensor&
   return (std::numbers::sqrt2 * at::leaky_relu(sum, 0.2)).clamp(-limit, limit);
 }
 
+at::Tensor gain_gradient(const at::Tensor& shares, const at::Tensor& gain) {
+  constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+  return (shares / gain.to(at::kDouble)).masked_fill_(gain == 0, kUnknown).to(gain.scalar_type());
+}
+
 Gradients styled_gradients(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& gain,
                            const at::Tensor& bias, const at::Tensor& noise, double limit, Wanted wanted) {
   const at::Tensor result = y.to(at::kDouble);
@@ -119,7 +125,7 @@ Gradients styled_gradients(const at::Tensor& gradient, const at::Tensor& y, cons
     at::Tensor product = result / slope - per_channel(bias);  // gain x
     if (noise.defined()) product = product - per_pixel(noise);
     product = at::where(clamped, 0.0, of_sum * product);
-    to_gain = (product.sum({2, 3}) / gain.to(at::kDouble)).to(gain.scalar_type());
+    to_gain = gain_gradient(product.sum({2, 3}), gain);
   }
   if (wanted[2]) to_bias = of_sum.sum({0, 2, 3}).to(bias.scalar_type());
   if (wanted[3]) to_noise = of_sum.sum(1).to(noise.scalar_type());

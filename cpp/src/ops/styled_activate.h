@@ -1,7 +1,9 @@
 // The implementations of styleclip::styled_activate and its backward pass (schema and meaning: styleclip/ops.h).
 //
 // The backward pass sees y and not x: the sign of y tells the slope, |y| at the limit that the element was clamped, and
-// gain x = y / (√2 slope) − noise − bias. So x may be freed, or be overwritten, as soon as y is there.
+// gain x = y / (√2 slope) − noise − bias. So x may be freed, or be overwritten, as soon as y is there. Where gain is 0, as
+// no demodulation makes it, x cannot be had again: the gradient to that gain, Σ x times what comes from above, is NaN, and
+// not a number that looks like one.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -54,5 +56,7 @@ at::Tensor styled(const at::Tensor& x, const at::Tensor& gain, const at::Tensor&
 /// All gradients of it, from y; that to x in float64, the others in their types. `limit` is limit_of(y's type).
 Gradients styled_gradients(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& gain,
                            const at::Tensor& bias, const at::Tensor& noise, double limit, Wanted wanted);
+/// The gradient to gain from `shares`, float64 sums of what comes from above times gain x, in gain's type.
+at::Tensor gain_gradient(const at::Tensor& shares, const at::Tensor& gain);
 
 }  // namespace styleclip
