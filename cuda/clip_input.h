@@ -10,12 +10,12 @@ namespace styleclip::cuda {
 
 /// Device pointers to memory without gaps.
 struct ClipInputParams {
-  const float* canvas = nullptr;     // [pictures, 3, size, size] in [-1, 1]
-  const float* mean = nullptr;       // [3]
-  const float* deviation = nullptr;  // [3]
-  void* out = nullptr;               // [pictures, size / patch, size / patch, 3, patch, patch] of `element`, written
-  std::int64_t pictures = 0, size = 0;
-  std::int64_t patch = 0;  // divides size; `size` itself for the picture as it is
+  const float* canvas = nullptr;        // [pictures, 3, size, size] in [-1, 1]
+  const float* mean = nullptr;          // [3]
+  const float* deviation = nullptr;     // [3]
+  void* out = nullptr;                  // [pictures, size / patch, size / patch, 3, patch, patch] of `element`, written
+  std::int64_t pictures = 0, size = 0;  // size: 0..2^30
+  std::int64_t patch = 0;               // divides size; `size` itself for the picture as it is
   Element element = Element::kFloat32;
 };
 

@@ -161,6 +161,9 @@ std::vector<Case> all_cases(Op op, Table table) {
     }
     add(1, 3, 224, Type::kFloat16).patch = 32;
     add(1, 3, 30, Type::kFloat32).patch = 1;
+    add(1, 3, 70, Type::kBFloat16).patch = 5;   // three rows at once: their steps go over patches' edges
+    add(1, 3, 264, Type::kFloat16).patch = 88;  // more columns than a block has threads, whose step does so too
+    add(1, 3, 260, Type::kFloat32).patch = 1;
     add(2, 3, 16, Type::kFloat32).content = Content::kNaN;
     add(2, 3, 16, Type::kFloat16).content = Content::kInfinity;
     add(0, 3, 16, Type::kFloat32);

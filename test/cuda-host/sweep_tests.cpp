@@ -167,6 +167,13 @@ void check_refusals() {
   clip.size = 10;
   clip.patch = 3;
   refused(cuda::launch_clip_input(clip, nullptr), "clip_input: patches that do not fit are refused");
+  clip.patch = 0;
+  refused(cuda::launch_clip_input(clip, nullptr), "clip_input: patches of nothing are refused");
+  clip.patch = clip.size = (std::int64_t{1} << 30) + 1;
+  refused(cuda::launch_clip_input(clip, nullptr), "clip_input: a size above 2^30 is refused");
+  clip.patch = clip.size = 1;
+  clip.pictures = std::int64_t{1} << 30;
+  refused(cuda::launch_clip_input(clip, nullptr), "clip_input: a grid beyond CUDA's is refused");
 }
 
 }  // namespace
