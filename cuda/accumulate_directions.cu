@@ -18,7 +18,6 @@
 #include "elements.h"
 
 #include <algorithm>
-#include <limits>
 
 namespace styleclip::cuda {
 namespace {
@@ -218,8 +217,8 @@ cudaError_t launch(const AccumulateDirectionsParams& params, cudaStream_t stream
 }  // namespace
 
 cudaError_t launch_accumulate_directions(const AccumulateDirectionsParams& params, cudaStream_t stream) {
-  if (params.channels < 0 || params.channels > std::numeric_limits<std::int32_t>::max()) return cudaErrorInvalidValue;
-  if (params.images < 0 || params.dim < 1 || params.dim > kMaxEmbeddingDim) return cudaErrorInvalidValue;
+  if (params.channels > kMaxBlocks || params.dim < 1 || params.dim > kMaxEmbeddingDim) return cudaErrorInvalidValue;
+  if (!countable({params.channels, params.images, params.dim})) return cudaErrorInvalidValue;
   if (params.channels == 0 || params.images == 0) return cudaSuccess;
   switch (params.element) {
     case Element::kFloat32: return launch<float>(params, stream);

@@ -59,7 +59,7 @@ cudaError_t launch(const ActivateParams& params, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t launch_activate(const ActivateParams& params, cudaStream_t stream) {
-  if (params.pictures < 0 || params.pixels < 0 || params.channels < 0) return cudaErrorInvalidValue;
+  if (!countable({params.pictures, params.pixels, params.channels})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.pixels == 0 || params.channels == 0) return cudaSuccess;
   switch (params.element) {
     case Element::kFloat32: return launch<float>(params, stream);

@@ -237,18 +237,20 @@ CanvasScratch canvas_scratch(std::int64_t pictures, std::int64_t side, std::int6
 
 cudaError_t launch_add_to_canvas(const AddToCanvasParams& params, cudaStream_t stream) {
   constexpr std::int64_t kMaxSide = 1 << 30;
-  if (params.pictures < 0 || params.channels < 0 || params.side < 0 || params.size < 0) return cudaErrorInvalidValue;
-  if (params.side > kMaxSide || params.size > kMaxSide) return cudaErrorInvalidValue;
-  if (params.matrix == nullptr && params.size != params.side) return cudaErrorInvalidValue;
-  if (params.pictures == 0 || params.side == 0 || params.size == 0) return cudaSuccess;
-  if (params.pictures > kMaxBlocks / params.side || params.pictures > kMaxBlocks / params.size) {
+  const std::int64_t side = params.side, size = params.size;
+  if (side > kMaxSide || size > kMaxSide) return cudaErrorInvalidValue;
+  if (!countable({params.pictures, side, side, params.channels}) || !countable({params.pictures, 3, side, size}) ||
+      !countable({params.pictures, 3, size, size})) {
     return cudaErrorInvalidValue;
   }
+  if (params.matrix == nullptr && size != side) return cudaErrorInvalidValue;
+  if (params.pictures == 0 || side == 0 || size == 0) return cudaSuccess;
+  if (params.pictures > kMaxBlocks / side || params.pictures > kMaxBlocks / size) return cudaErrorInvalidValue;
   if (params.matrix == nullptr) return launch_rows(params, stream);
-  STYLECLIP_LAUNCH(find_bands_kernel, static_cast<unsigned>(params.size), kWarp, stream, params);
+  STYLECLIP_LAUNCH(find_bands_kernel, static_cast<unsigned>(size), kWarp, stream, params);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   if (const cudaError_t error = launch_rows(params, stream); error != cudaSuccess) return error;
-  STYLECLIP_LAUNCH(sum_lines_kernel, static_cast<unsigned>(params.pictures * params.size), kThreads, stream, params);
+  STYLECLIP_LAUNCH(sum_lines_kernel, static_cast<unsigned>(params.pictures * size), kThreads, stream, params);
   return cudaGetLastError();
 }
 

@@ -75,7 +75,7 @@ cudaError_t launch(const ClipInputParams& params, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t launch_clip_input(const ClipInputParams& params, cudaStream_t stream) {
-  if (params.pictures < 0 || params.size < 0 || params.size > kMost) return cudaErrorInvalidValue;
+  if (params.size > kMost || !countable({params.pictures, 3, params.size, params.size})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.size == 0) return cudaSuccess;
   if (params.patch < 1 || params.size % params.patch != 0) return cudaErrorInvalidValue;
   switch (params.element) {

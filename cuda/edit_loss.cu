@@ -120,8 +120,12 @@ __global__ void __launch_bounds__(kThreads) edit_loss_kernel(const EditLossParam
 }  // namespace
 
 cudaError_t launch_edit_loss(const EditLossParams& params, cudaStream_t stream) {
-  if (params.n < 0 || params.n > kMaxBlocks || params.dim < 1 || params.texts < 1 || params.numbers < 1 ||
+  if (params.n > kMaxBlocks || params.dim < 1 || params.texts < 1 || params.numbers < 1 ||
       (params.identity != nullptr && params.faces < 1)) {
+    return cudaErrorInvalidValue;
+  }
+  if (!countable({params.n, params.texts, params.dim}) || !countable({params.n, params.numbers}) ||
+      !countable({params.n, params.faces})) {
     return cudaErrorInvalidValue;
   }
   if (params.n == 0) return cudaSuccess;

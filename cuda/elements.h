@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "device.h"
 
@@ -87,6 +88,20 @@ inline bool fits_grid(std::int64_t a, std::int64_t b, std::int64_t c, int thread
   return b == 0 || c == 0 || a <= kMaxBlocks * threads / b / c;
 }
 
-inline std::int64_t quotient_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+/// a / b, rounded up; right for any a of 0 and above.
+inline std::int64_t quotient_up(std::int64_t a, std::int64_t b) { return a / b + (a % b == 0 ? 0 : 1); }
+
+/// Whether no size is below zero, and memory of so many elements can be had at all: 2^57 are more than any address has bits
+/// for. Indices then stay within 64 bits, with room for edges of some rows and columns and for taps.
+inline bool countable(std::initializer_list<std::int64_t> sizes) {
+  std::int64_t room = std::int64_t{1} << 57;
+  bool empty = false;
+  for (const std::int64_t size : sizes) {
+    if (size < 0) return false;
+    if (size == 0) empty = true;
+    if (size > 0) room /= size;
+  }
+  return empty || room > 0;
+}
 
 }  // namespace styleclip::cuda

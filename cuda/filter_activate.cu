@@ -106,9 +106,8 @@ cudaError_t launch(const FilterActivateParams& params, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t launch_filter_activate(const FilterActivateParams& params, cudaStream_t stream) {
-  if (params.pictures < 0 || params.channels < 0 || params.side < 0 || params.side > (1 << 30)) {
-    return cudaErrorInvalidValue;
-  }
+  if (params.side > (1 << 30)) return cudaErrorInvalidValue;
+  if (!countable({params.pictures, params.side, params.side, params.channels})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.channels == 0 || params.side == 0) return cudaSuccess;
   switch (params.element) {
     case Element::kFloat32: return launch<float>(params, stream);

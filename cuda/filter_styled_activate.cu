@@ -228,15 +228,14 @@ cudaError_t launch_groups(const FilterStyledGradients& params, cudaStream_t stre
   const std::int64_t tiles_across = quotient_up(params.width + 1, columns_at_once(end.channels / N));
   const std::int64_t tiles_down = quotient_up(params.height + 1, kRows);
   const std::int64_t tiles = tiles_across * tiles_down;
-  if (tiles > kMaxBlocks / end.pictures) return cudaErrorInvalidValue;
+  if (tiles > kMaxBlocks / end.pictures || !styled_sums_fit(end)) return cudaErrorInvalidValue;
   if (params.to_t != nullptr || end.to_gain != nullptr || end.to_bias != nullptr) {
     STYLECLIP_LAUNCH((filter_styled_activate_backward_kernel<T, N>), static_cast<unsigned>(end.pictures * tiles),
                      kThreads, stream, params, tiles_across, tiles_down);
     const cudaError_t error = cudaGetLastError();
     if (error != cudaSuccess) return error;
   }
-  const cudaError_t error = launch_styled_sums(end, tiles, stream);
-  return error != cudaSuccess ? error : launch_styled_noise(end, stream);
+  return launch_styled_sums(end, tiles, stream);
 }
 
 template <typename T>
@@ -250,7 +249,7 @@ cudaError_t launch(const FilterStyledGradients& params, cudaStream_t stream) {
 
 bool in_range(std::int64_t pictures, std::int64_t height, std::int64_t width, std::int64_t channels) {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
-  return pictures >= 0 && channels >= 0 && height >= 0 && width >= 0 && height <= kMost && width <= kMost;
+  return height <= kMost && width <= kMost && countable({pictures, height, width, channels});
 }
 
 }  // namespace

@@ -111,8 +111,8 @@ cudaError_t launch(const PerturbChannelsParams& params, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t launch_perturb_channels(const PerturbChannelsParams& params, cudaStream_t stream) {
-  if (params.count < 0 || params.channels < 0 || params.side < 0 || params.side > (1 << 30))
-    return cudaErrorInvalidValue;
+  if (params.side > (1 << 30)) return cudaErrorInvalidValue;
+  if (!countable({params.count, params.side, params.side, params.channels})) return cudaErrorInvalidValue;
   if (params.count == 0 || params.channels == 0 || params.side == 0) return cudaSuccess;
   switch (params.element) {
     case Element::kFloat32: return launch<float>(params, stream);

@@ -40,6 +40,7 @@ cudaError_t launch_resize_8bit(const Resize8bitParams& params, cudaStream_t stre
   for (const std::int64_t size : {params.outer, params.length, params.inner, params.out, params.taps}) {
     if (size < 0 || size > kMost) return cudaErrorInvalidValue;
   }
+  if (!countable({params.outer, params.length, params.inner})) return cudaErrorInvalidValue;
   if (params.outer == 0 || params.inner == 0 || params.out == 0) return cudaSuccess;
   if (params.length == 0) return cudaErrorInvalidValue;
   if (!fits_grid(params.outer, params.out, params.inner, kThreads)) return cudaErrorInvalidValue;

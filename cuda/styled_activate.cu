@@ -131,15 +131,14 @@ std::int64_t run_of(std::int64_t pixels) {
 template <typename T, int N>
 cudaError_t launch_groups(const StyledGradients& params, void* to_x, cudaStream_t stream) {
   const std::int64_t runs = styled_activate_parts(params.pixels);
-  if (runs > kMaxBlocks / params.pictures) return cudaErrorInvalidValue;
+  if (runs > kMaxBlocks / params.pictures || !styled_sums_fit(params)) return cudaErrorInvalidValue;
   if (to_x != nullptr || params.to_gain != nullptr || params.to_bias != nullptr) {
     STYLECLIP_LAUNCH((styled_activate_backward_kernel<T, N>), static_cast<unsigned>(params.pictures * runs), kThreads,
                      stream, params, to_x, runs, run_of(params.pixels));
     const cudaError_t error = cudaGetLastError();
     if (error != cudaSuccess) return error;
   }
-  const cudaError_t error = launch_styled_sums(params, runs, stream);
-  return error != cudaSuccess ? error : launch_styled_noise(params, stream);
+  return launch_styled_sums(params, runs, stream);
 }
 
 template <typename T>
@@ -153,7 +152,7 @@ cudaError_t launch(const StyledGradients& params, void* to_x, cudaStream_t strea
 }  // namespace
 
 cudaError_t launch_styled_activate(const StyledActivateParams& params, cudaStream_t stream) {
-  if (params.pictures < 0 || params.pixels < 0 || params.channels < 0) return cudaErrorInvalidValue;
+  if (!countable({params.pictures, params.pixels, params.channels})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.pixels == 0 || params.channels == 0) return cudaSuccess;
   switch (params.element) {
     case Element::kFloat32: return launch<float>(params, stream);
@@ -166,7 +165,7 @@ cudaError_t launch_styled_activate(const StyledActivateParams& params, cudaStrea
 std::int64_t styled_activate_parts(std::int64_t pixels) { return quotient_up(pixels, run_of(pixels)); }
 
 cudaError_t launch_styled_activate_backward(const StyledGradients& params, void* to_x, cudaStream_t stream) {
-  if (params.pictures < 0 || params.pixels < 0 || params.channels < 0) return cudaErrorInvalidValue;
+  if (!countable({params.pictures, params.pixels, params.channels})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.pixels == 0 || params.channels == 0) return cudaSuccess;
   switch (params.element) {
     case Element::kFloat32: return launch<float>(params, to_x, stream);

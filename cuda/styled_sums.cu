@@ -81,36 +81,42 @@ __global__ void __launch_bounds__(kThreads) styled_noise_kernel(const StyledGrad
 template <typename T>
 cudaError_t launch_noise(const StyledGradients& params, cudaStream_t stream) {
   const std::int64_t count = params.pixels * (params.noise_each ? params.pictures : 1);
-  const std::int64_t blocks = quotient_up(count, kWarps);
-  if (blocks > kMaxBlocks) return cudaErrorInvalidValue;
-  STYLECLIP_LAUNCH((styled_noise_kernel<T>), static_cast<unsigned>(blocks), kThreads, stream, params, count);
+  const auto blocks = static_cast<unsigned>(quotient_up(count, kWarps));
+  STYLECLIP_LAUNCH((styled_noise_kernel<T>), blocks, kThreads, stream, params, count);
   return cudaGetLastError();
 }
 
-}  // namespace
-
-cudaError_t launch_styled_sums(const StyledGradients& params, std::int64_t parts, cudaStream_t stream) {
-  const std::int64_t blocks = quotient_up(params.channels, kWarp);
-  if (params.to_gain != nullptr) {
-    if (blocks > kMaxBlocks / params.pictures) return cudaErrorInvalidValue;
-    STYLECLIP_LAUNCH(styled_gain_kernel, static_cast<unsigned>(params.pictures * blocks), kThreads, stream, params,
-                     parts);
-    const cudaError_t error = cudaGetLastError();
-    if (error != cudaSuccess) return error;
-  }
-  if (params.to_bias == nullptr) return cudaSuccess;
-  STYLECLIP_LAUNCH(styled_bias_kernel, static_cast<unsigned>(blocks), kThreads, stream, params, parts);
-  return cudaGetLastError();
-}
-
-cudaError_t launch_styled_noise(const StyledGradients& params, cudaStream_t stream) {
-  if (params.to_noise == nullptr) return cudaSuccess;
+cudaError_t launch_noise(const StyledGradients& params, cudaStream_t stream) {
   switch (params.element) {
     case Element::kFloat32: return launch_noise<float>(params, stream);
     case Element::kFloat16: return launch_noise<__half>(params, stream);
     case Element::kBFloat16: return launch_noise<__nv_bfloat16>(params, stream);
   }
   return cudaErrorInvalidValue;
+}
+
+}  // namespace
+
+bool styled_sums_fit(const StyledGradients& params) {
+  const std::int64_t blocks = quotient_up(params.channels, kWarp);
+  if (params.to_gain != nullptr && !fits_grid(params.pictures, blocks, 1, 1)) return false;
+  if (params.to_bias != nullptr && blocks > kMaxBlocks) return false;
+  return params.to_noise == nullptr || fits_grid(params.pixels, params.noise_each ? params.pictures : 1, 1, kWarps);
+}
+
+cudaError_t launch_styled_sums(const StyledGradients& params, std::int64_t parts, cudaStream_t stream) {
+  if (!styled_sums_fit(params)) return cudaErrorInvalidValue;
+  const std::int64_t blocks = quotient_up(params.channels, kWarp);
+  if (params.to_gain != nullptr) {
+    STYLECLIP_LAUNCH(styled_gain_kernel, static_cast<unsigned>(params.pictures * blocks), kThreads, stream, params,
+                     parts);
+    if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
+  }
+  if (params.to_bias != nullptr) {
+    STYLECLIP_LAUNCH(styled_bias_kernel, static_cast<unsigned>(blocks), kThreads, stream, params, parts);
+    if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
+  }
+  return params.to_noise == nullptr ? cudaSuccess : launch_noise(params, stream);
 }
 
 }  // namespace styleclip::cuda

@@ -28,9 +28,11 @@ struct StyledGradients {
   Element element = Element::kFloat32;
 };
 
-/// to_gain and to_bias from `parts` sums of each picture, in float64 and in order.
+/// Whether what is wanted fits into CUDA's grids: asked before the first launch of a backward pass, so that a refused one
+/// launches nothing.
+bool styled_sums_fit(const StyledGradients& params);
+/// to_gain and to_bias from `parts` sums of each picture, in float64 and in order; to_noise from gradient and y.
+/// cudaErrorInvalidValue where they do not fit; else a launch's own error.
 cudaError_t launch_styled_sums(const StyledGradients& params, std::int64_t parts, cudaStream_t stream);
-/// to_noise, from gradient and y.
-cudaError_t launch_styled_noise(const StyledGradients& params, cudaStream_t stream);
 
 }  // namespace styleclip::cuda

@@ -186,6 +186,8 @@ void check_refusals() {
   params.images = 1;
   params.channels = std::int64_t{1} << 31;
   check(refused(params), "2^31 channels are refused");
+  params.channels = params.images = 1 << 30;
+  check(refused(params), "indices beyond 64 bits are refused");
   params.channels = 0;
   check(cuda::launch_accumulate_directions(params, nullptr) == cudaSuccess, "no channels: nothing to do");
 }

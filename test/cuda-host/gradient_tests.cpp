@@ -235,28 +235,78 @@ void check_case(const Case& which, int seeds) {
   }
 }
 
+/// Null pointers, or one number, for everything: a launch would end the test.
 void check_refusals() {
   const auto refused = [](cudaError_t error, const char* what) { check(error == cudaErrorInvalidValue, what); };
+  constexpr std::int64_t kHuge = std::int64_t{1} << 40;
+  float number = 0;
   cuda::StyledActivateParams styled;
   styled.pictures = std::int64_t{1} << 33;
   styled.pixels = styled.channels = 1;
   refused(cuda::launch_styled_activate(styled, nullptr), "styled_activate: a grid beyond CUDA's is refused");
   styled.pictures = -1;
   refused(cuda::launch_styled_activate(styled, nullptr), "styled_activate: a negative count is refused");
+  styled.pictures = 1;
+  styled.pixels = 1 << 20;
+  styled.channels = kHuge;
+  refused(cuda::launch_styled_activate(styled, nullptr), "styled_activate: indices beyond 64 bits are refused");
   cuda::StyledGradients end;
   end.pictures = 1;
   end.channels = end.pixels = -1;
   refused(cuda::launch_styled_activate_backward(end, nullptr, nullptr),
           "styled_activate: a negative count is refused backwards");
+  // Of to_x, to_gain and to_bias something is wanted, and would be launched first.
+  end.noise_each = true;
+  end.to_noise = &number;
+  end.channels = 1;
+  end.pictures = std::int64_t{1} << 22;
+  end.pixels = std::int64_t{1} << 42;
+  refused(cuda::launch_styled_activate_backward(end, &number, nullptr),
+          "styled_activate: noises beyond 64 bits are refused backwards");
+  end.pictures = 1 << 10;
+  end.pixels = 1 << 30;
+  refused(cuda::launch_styled_activate_backward(end, &number, nullptr),
+          "styled_activate: more noises than a grid has are refused backwards");
+  end.to_noise = nullptr;
+  end.to_bias = &number;
+  end.pictures = end.pixels = 1;
+  end.channels = kHuge;
+  refused(cuda::launch_styled_activate_backward(end, &number, nullptr),
+          "styled_activate: more biases than a grid has are refused backwards");
+  end.to_bias = nullptr;
+  end.to_gain = &number;
+  end.pictures = 1 << 20;
+  end.channels = std::int64_t{1} << 36;
+  refused(cuda::launch_styled_activate_backward(end, &number, nullptr),
+          "styled_activate: more gains than a grid has are refused backwards");
   cuda::FilterStyledActivateParams filter;
   filter.pictures = filter.channels = filter.width = 1;
   filter.height = (std::int64_t{1} << 30) + 1;
   refused(cuda::launch_filter_styled_activate(filter, nullptr), "filter_styled_activate: a side above 2^30 is refused");
+  filter.height = 1 << 20;
+  filter.channels = kHuge;
+  refused(cuda::launch_filter_styled_activate(filter, nullptr),
+          "filter_styled_activate: indices beyond 64 bits are refused");
+  filter.pictures = std::int64_t{1} << 32;
+  filter.height = filter.channels = 1;
+  refused(cuda::launch_filter_styled_activate(filter, nullptr),
+          "filter_styled_activate: a grid beyond CUDA's is refused");
   cuda::FilterStyledGradients back;
   back.end.pictures = back.end.channels = back.end.pixels = 1;
   back.height = back.width = 2;
   refused(cuda::launch_filter_styled_activate_backward(back, nullptr),
           "filter_styled_activate: pixels that are not height times width are refused");
+  back.end.pixels = 4;
+  back.end.to_bias = &number;
+  back.end.channels = kHuge;
+  refused(cuda::launch_filter_styled_activate_backward(back, nullptr),
+          "filter_styled_activate: more biases than a grid has are refused backwards");
+  back.end.pictures = 1 << 18;
+  back.end.channels = 1 << 30;
+  back.height = back.width = 1 << 10;
+  back.end.pixels = 1 << 20;
+  refused(cuda::launch_filter_styled_activate_backward(back, nullptr),
+          "filter_styled_activate: indices beyond 64 bits are refused backwards");
   cuda::ResampleParams resample;
   resample.planes = 1;
   resample.vertical.to = -1;
@@ -265,9 +315,25 @@ void check_refusals() {
   resample.vertical.to = 1;
   resample.horizontal.to = 16;
   refused(cuda::launch_resample(resample, nullptr), "resample: lines beyond 64 bits are refused");
+  cuda::ResampleParams wide;
+  wide.planes = 1 << 20;
+  wide.vertical.from = 1 << 15;
+  wide.horizontal.from = 1 << 30;
+  wide.vertical.to = wide.horizontal.to = 1;
+  refused(cuda::launch_resample(wide, nullptr), "resample: pictures beyond 64 bits are refused");
   cuda::EditLossParams loss;
   loss.n = 1;
   refused(cuda::launch_edit_loss(loss, nullptr), "edit_loss: embeddings without numbers are refused");
+  loss.texts = loss.numbers = 1;
+  loss.n = 1 << 20;
+  loss.dim = kHuge;
+  refused(cuda::launch_edit_loss(loss, nullptr), "edit_loss: embeddings beyond 64 bits are refused");
+  loss.dim = 1;
+  loss.numbers = kHuge;
+  refused(cuda::launch_edit_loss(loss, nullptr), "edit_loss: latents beyond 64 bits are refused");
+  loss.numbers = 1;
+  loss.n = std::int64_t{1} << 31;
+  refused(cuda::launch_edit_loss(loss, nullptr), "edit_loss: a grid beyond CUDA's is refused");
 }
 
 }  // namespace

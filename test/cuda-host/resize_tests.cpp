@@ -49,6 +49,11 @@ void check_resize_8bit_kernel() {
   params.length = 1;
   params.outer = params.out = std::int64_t{1} << 30;
   refused("resize_8bit: a grid beyond CUDA's is refused");
+  params.outer = 1 << 20;
+  params.length = std::int64_t{1} << 30;
+  params.inner = 1 << 15;
+  params.out = 1;
+  refused("resize_8bit: pixels beyond 64 bits are refused");
 }
 
 }  // namespace styleclip::checks

@@ -3,6 +3,7 @@
 // the same bits each time. Memory is of exactly the case's size, so that AddressSanitizer sees what goes beyond it.
 #include "sweep_tests.h"
 
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -141,27 +142,55 @@ void check_case(const Case& which, int seeds) {
   }
 }
 
+/// Null pointers everywhere: a launch would end the test.
 void check_refusals() {
   const auto refused = [](cudaError_t error, const char* what) { check(error == cudaErrorInvalidValue, what); };
+  constexpr std::int64_t kTooLong = (std::int64_t{1} << 30) + 1, kHuge = std::int64_t{1} << 40;
   cuda::ActivateParams activate;
   activate.pictures = std::int64_t{1} << 33;
   activate.pixels = activate.channels = 1;
   refused(cuda::launch_activate(activate, nullptr), "activate: a grid beyond CUDA's is refused");
   activate.pictures = -1;
   refused(cuda::launch_activate(activate, nullptr), "activate: a negative count is refused");
+  activate.pictures = 1;
+  activate.pixels = std::int64_t{1} << 30;
+  activate.channels = kHuge;
+  refused(cuda::launch_activate(activate, nullptr), "activate: indices beyond 64 bits are refused");
+  activate.pixels = std::numeric_limits<std::int64_t>::max();
+  activate.channels = 1;
+  refused(cuda::launch_activate(activate, nullptr), "activate: the largest number of pixels is refused");
   cuda::PerturbChannelsParams perturb;
   perturb.count = std::int64_t{1} << 32;
   perturb.channels = perturb.side = 1;
   refused(cuda::launch_perturb_channels(perturb, nullptr), "perturb_channels: a grid beyond CUDA's is refused");
+  perturb.count = 1;
+  perturb.side = kTooLong;
+  refused(cuda::launch_perturb_channels(perturb, nullptr), "perturb_channels: a side above 2^30 is refused");
+  perturb.side = 1 << 20;
+  perturb.channels = kHuge;
+  refused(cuda::launch_perturb_channels(perturb, nullptr), "perturb_channels: indices beyond 64 bits are refused");
   cuda::FilterActivateParams filter;
   filter.pictures = 1;
   filter.channels = 1;
-  filter.side = (std::int64_t{1} << 30) + 1;
+  filter.side = kTooLong;
   refused(cuda::launch_filter_activate(filter, nullptr), "filter_activate: a side above 2^30 is refused");
+  filter.side = 1 << 14;
+  filter.channels = kHuge;
+  refused(cuda::launch_filter_activate(filter, nullptr), "filter_activate: indices beyond 64 bits are refused");
+  filter.pictures = std::int64_t{1} << 32;
+  filter.side = filter.channels = 1;
+  refused(cuda::launch_filter_activate(filter, nullptr), "filter_activate: a grid beyond CUDA's is refused");
   cuda::AddToCanvasParams canvas;
   canvas.pictures = canvas.side = canvas.channels = 1;
   canvas.size = 2;
   refused(cuda::launch_add_to_canvas(canvas, nullptr), "add_to_canvas: another size without a matrix is refused");
+  canvas.size = canvas.side = kTooLong;
+  refused(cuda::launch_add_to_canvas(canvas, nullptr), "add_to_canvas: a side above 2^30 is refused");
+  canvas.size = canvas.side = 1 << 30;
+  refused(cuda::launch_add_to_canvas(canvas, nullptr), "add_to_canvas: indices beyond 64 bits are refused");
+  canvas.size = canvas.side = 2;
+  canvas.pictures = std::int64_t{1} << 30;
+  refused(cuda::launch_add_to_canvas(canvas, nullptr), "add_to_canvas: a grid beyond CUDA's is refused");
   cuda::ClipInputParams clip;
   clip.pictures = 1;
   clip.size = 10;
@@ -169,8 +198,10 @@ void check_refusals() {
   refused(cuda::launch_clip_input(clip, nullptr), "clip_input: patches that do not fit are refused");
   clip.patch = 0;
   refused(cuda::launch_clip_input(clip, nullptr), "clip_input: patches of nothing are refused");
-  clip.patch = clip.size = (std::int64_t{1} << 30) + 1;
+  clip.patch = clip.size = kTooLong;
   refused(cuda::launch_clip_input(clip, nullptr), "clip_input: a size above 2^30 is refused");
+  clip.patch = clip.size = 1 << 30;
+  refused(cuda::launch_clip_input(clip, nullptr), "clip_input: indices beyond 64 bits are refused");
   clip.patch = clip.size = 1;
   clip.pictures = std::int64_t{1} << 30;
   refused(cuda::launch_clip_input(clip, nullptr), "clip_input: a grid beyond CUDA's is refused");
