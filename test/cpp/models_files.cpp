@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -143,6 +144,19 @@ TEST_CASE("reference preprocessing: bytes, Pillow, bytes") {
   const at::Tensor apart = (got - styleclip::preprocess_float(images, 16, kMean, kStd)).abs() * 0.28 * 255;
   CHECK(apart.max().item<double>() < 4);
   CHECK(apart.max().item<double>() > 0.1);
+}
+
+TEST_CASE("reference preprocessing: a broken picture stays broken, and alone") {
+  at::manual_seed(7);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    at::Tensor images = at::rand({3, 3, 40, 40}) * 2 - 1;
+    const at::Tensor whole = styleclip::preprocess_reference8(images, 16, kMean, kStd);
+    images[1][2][7][9] = bad;
+    const at::Tensor got = styleclip::preprocess_reference8(images, 16, kMean, kStd);
+    CHECK(at::isnan(got[1]).all().item<bool>());
+    CHECK(at::equal(got[0], whole[0]));
+    CHECK(at::equal(got[2], whole[2]));
+  }
 }
 
 TEST_CASE("identity input: the face crop of id_loss, from whole pictures") {

@@ -93,6 +93,20 @@ TEST_CASE("a crew: a failure ends the run, is thrown once, and the crew goes on"
   }
 }
 
+TEST_CASE("a crew: of several failures that of the lowest number is thrown, whichever came first") {
+  styleclip::Crew crew(4, plainly);
+  for (int round = 0; round < 20; ++round) {
+    CHECK_THROWS_WITH_AS(crew.run(
+                             8,
+                             [&](std::size_t i) {
+                               if (i == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+                               throw std::runtime_error(std::to_string(i));
+                             },
+                             [](std::size_t) {}),
+                         "0", std::runtime_error);
+  }
+}
+
 TEST_CASE("the exact sweep on several threads: the same bits run after run") {
   const int before = at::get_num_threads();
   at::set_num_threads(4);

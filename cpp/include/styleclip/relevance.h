@@ -77,8 +77,8 @@ struct RelevanceRows {
 
 /// The readable implementation, permanent: for every channel, every sample picture is rendered twice and embedded.
 /// Results do not depend on the batch size beyond float rounding. A channel whose two values are equal in every picture
-/// (σ = 0) has a zero row with count 0 and is not rendered. Throws NotFinite naming layer and channel when a model gives
-/// NaN; Range, Shape, Argument for settings; Aborted within one batch.
+/// (σ = 0) has a zero row with count 0 and is not rendered. Throws NotFinite naming layer and channel where numbers stop
+/// being finite when a model gives NaN or infinity; Range, Shape, Argument for settings; Aborted within one batch.
 RelevanceRows sweep_reference(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                               const SweepOptions& options, const RunContext& run);
 

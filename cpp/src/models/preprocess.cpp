@@ -3,10 +3,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_upsample_bicubic2d_aa.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "styleclip/models.h"
 
@@ -56,7 +59,10 @@ at::Tensor preprocess_reference8(const at::Tensor& images, std::int64_t size, co
   at::Tensor pixels = pillow_bicubic(to_uint8_nhwc(images.detach()), frame.height, frame.width);
   pixels = pixels.narrow(1, frame.top, size).narrow(2, frame.left, size);
   const at::Tensor x = pixels.permute({0, 3, 1, 2}).to(at::kFloat).contiguous().div_(255);
-  return (x - channel_values(mean, x)) / channel_values(deviation, x);
+  // 8 bits have no NaN: a broken picture would come out black and be embedded like any other.
+  const at::Tensor finite = at::isfinite(images).flatten(1).all(1).view({-1, 1, 1, 1});
+  const at::Tensor shown = at::where(finite, x, std::numeric_limits<float>::quiet_NaN());
+  return (shown - channel_values(mean, x)) / channel_values(deviation, x);
 }
 
 }  // namespace styleclip

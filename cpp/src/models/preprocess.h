@@ -15,7 +15,8 @@ at::Tensor preprocess_float(const at::Tensor& images, std::int64_t size, const s
                             const std::vector<double>& deviation);
 
 /// The same with the released code's three roundings to 8 bits: the picture itself, Pillow's horizontal pass and its
-/// vertical pass (reference notes H.2), all on the images' device. Not differentiable.
+/// vertical pass (reference notes H.2), all on the images' device. Not differentiable. A picture that holds
+/// NaN or infinity is NaN altogether.
 at::Tensor preprocess_reference8(const at::Tensor& images, std::int64_t size, const std::vector<double>& mean,
                                  const std::vector<double>& deviation);
 

@@ -5,7 +5,9 @@
 
 #include <numeric>
 
+#include "models/scalar_type.h"
 #include "relevance/batching.h"
+#include "relevance/broken.h"
 
 namespace styleclip {
 
@@ -19,15 +21,6 @@ std::pair<at::Tensor, at::Tensor> indices_of(const SweepInputs& inputs, const st
   }
   const c10::Device device = inputs.base.device();
   return {at::tensor(channels, at::kLong).to(device), at::tensor(places, at::kLong).to(device)};
-}
-
-void throw_not_finite(const SweepTask& task, std::int64_t row) {
-  const std::int64_t place = task.inputs.moving[static_cast<std::size_t>(row)];
-  throw Error(ErrorCode::NotFinite,
-              "The pictures of " +
-                  channel_name(task.generator.layout(), task.inputs.channels[static_cast<std::size_t>(place)]) +
-                  " give an embedding that is not finite, or has no length.",
-              "Check both models: render a few pictures and look; in half precision, try float32.");
 }
 
 SweepEngine::SweepEngine(const SweepTask& task)
@@ -54,10 +47,13 @@ std::int64_t SweepEngine::run(const SweepBlock& block, RelevanceSums& sums, Prog
   return work(block);
 }
 
-void SweepEngine::check_finite(const RelevanceSums& sums, const SweepPart& part, std::int64_t first,
-                               std::int64_t k) const {
+at::ScalarType SweepEngine::activations() const { return parse_dtype(task_.generator.dtype()); }
+
+void SweepEngine::check_finite(const RelevanceSums& sums, const SweepPart& part, std::int64_t first, std::int64_t k,
+                               std::int64_t first_picture, std::int64_t pictures) const {
   const std::int64_t broken = sums.first_not_finite(first, k);
-  if (broken >= 0) throw_not_finite(task_, part.rows[static_cast<std::size_t>(broken)]);
+  if (broken < 0) return;
+  throw_broken(task_, part.rows[static_cast<std::size_t>(broken)], first_picture, pictures, activations());
 }
 
 void SweepEngine::halve_or_rethrow(std::int64_t pictures, std::int64_t smallest) {

@@ -41,9 +41,6 @@ struct SweepTask {
 /// Flat S indices of rows of SweepInputs::moving, and their places in SweepInputs::channels: both [rows] int64 on the base's
 /// device.
 std::pair<at::Tensor, at::Tensor> indices_of(const SweepInputs& inputs, const std::vector<std::int64_t>& rows);
-/// NotFinite, naming the channel of a row of SweepInputs::moving.
-[[noreturn]] void throw_not_finite(const SweepTask& task, std::int64_t row);
-
 class SweepEngine {
  public:
   explicit SweepEngine(const SweepTask& task);
@@ -52,7 +49,7 @@ class SweepEngine {
   SweepEngine& operator=(const SweepEngine&) = delete;
 
   /// Adds the part: row i of `sums` is part.rows[i]. Steps `meter` by pictures painted. Where memory runs out the batch is
-  /// halved and the piece done again. Throws NotFinite naming the channel, Aborted within one batch, OutOfMemory where a
+  /// halved and the piece done again. Throws NotFinite naming layer and channel, Aborted within one batch, OutOfMemory where a
   /// single pair of pictures does not fit.
   virtual void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) = 0;
   /// The same, picture by picture: each[i] takes what picture first_picture + i adds. `each` has part.pictures elements.
@@ -67,12 +64,16 @@ class SweepEngine {
   virtual bool needs_all_pictures() const { return false; }
   /// Numbers of a row of the sums.
   virtual std::int64_t row_width() const { return task_.clip.embedding_dim(); }
+  /// Number type of a picture's activations: by default the generator's own.
+  virtual at::ScalarType activations() const;
   /// Pictures that a block paints, at most.
   virtual std::int64_t work(const SweepBlock& block) const { return 2 * block.rows * block.pictures; }
 
  protected:
-  /// Throws NotFinite when rows [first, first + k) of `sums`, the part's own numbering, hold a number that is not finite.
-  void check_finite(const RelevanceSums& sums, const SweepPart& part, std::int64_t first, std::int64_t k) const;
+  /// Throws NotFinite, as throw_broken() does, when rows [first, first + k) of `sums`, the part's own numbering, hold a number
+  /// that is not finite; sample pictures first_picture … first_picture + pictures − 1 were added since they were known not to.
+  void check_finite(const RelevanceSums& sums, const SweepPart& part, std::int64_t first, std::int64_t k,
+                    std::int64_t first_picture, std::int64_t pictures) const;
   /// The block as a part.
   static SweepPart part_of(const SweepBlock& block);
   /// halve_or_rethrow of the engine's batch. Thread-safe.

@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
@@ -20,30 +19,10 @@
 #include "relevance/exact/painter.h"
 #include "relevance/precision.h"
 #include "runtime/crew.h"
-#include "runtime/philox.h"
 #include "runtime/reused_memory.h"
 
 namespace styleclip {
 namespace {
-
-// A picture's noise maps, one a convolution, strength multiplied in; undefined for none.
-std::vector<at::Tensor> noise_of(const exact::Network& network, const SweepOptions& options, std::int64_t picture) {
-  std::vector<at::Tensor> maps;
-  auto stream = static_cast<std::uint32_t>(PhiloxStream::Noise);
-  for (const exact::Conv& conv : network.convs) {
-    at::Tensor map;
-    if (options.noise == NoiseMode::Const) map = conv.noise;
-    if (options.noise == NoiseMode::Random && conv.strength != 0) {
-      map = at::empty({conv.resolution, conv.resolution}, at::kFloat);
-      philox_normal(map.data_ptr<float>(), map.numel(), options.samples.seed, stream,
-                    static_cast<std::uint64_t>(picture));
-      map = map.to(network.input.device()) * conv.strength;
-    }
-    maps.push_back(map);
-    ++stream;
-  }
-  return maps;
-}
 
 // Rows of a part that go through the network together, part.rows[first] …; all of one layer.
 struct Chunk {
@@ -85,6 +64,7 @@ class ExactEngine : public SweepEngine {
   }
 
   std::string implementation() const override { return stop_at_ ? "stop-at" : "exact"; }
+  at::ScalarType activations() const override { return settings_.type; }
 
   void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) override {
     if (by_picture(part)) return add_by_picture(part, sums, meter);
@@ -172,7 +152,8 @@ class ExactEngine : public SweepEngine {
   exact::Painter painter_of(std::int64_t picture) const {
     std::vector<at::Tensor> styles = task_.generator.layout().unflatten(task_.inputs.base.narrow(0, picture, 1));
     for (at::Tensor& style : styles) style = style[0];
-    return {network_, canvas_, styles, noise_of(network_, task_.options, picture), settings_};
+    return {network_, canvas_, styles,
+            exact::noise_of(network_, task_.options.noise, task_.options.samples.seed, picture), settings_};
   }
 
   // Chunks that go through CLIP together.
@@ -237,7 +218,7 @@ class ExactEngine : public SweepEngine {
     for (std::int64_t first = 0; const Chunk& chunk : chunks) {
       sums.add(chunk.first, f.narrow(0, first, chunk.k).unsqueeze(1),
                f.narrow(0, first + chunk.k, chunk.k).unsqueeze(1));
-      check_finite(sums, part, chunk.first, chunk.k);
+      check_finite(sums, part, chunk.first, chunk.k, picture, 1);
       first += 2 * chunk.k;
     }
   }

@@ -36,7 +36,7 @@ class GradientEngine : public SweepEngine {
       const at::Tensor slopes = products.index_select(0, index).to(at::kDouble);
       const at::Tensor d = slopes * steps.select(1, picture).unsqueeze(1);
       sums.add_differences(0, d, d.norm(2, 1));
-      check_finite(sums, part, 0, std::ssize(part.rows));
+      check_finite(sums, part, 0, std::ssize(part.rows), picture, 1);
     };
     take_slopes(task_, part.first_picture, part.pictures, wanted, batch_, meter);
   }

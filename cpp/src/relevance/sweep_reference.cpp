@@ -88,9 +88,9 @@ class ReferenceEngine : public SweepEngine {
           }
         }
         sums.add(first, f[0], f[1]);
+        check_finite(sums, part, first, k, picture, m);
         meter.step(2 * k * m);
       }
-      check_finite(sums, part, first, k);
     }
   }
 };

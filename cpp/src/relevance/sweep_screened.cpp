@@ -20,7 +20,9 @@
 #include <utility>
 #include <vector>
 
+#include "models/scalar_type.h"
 #include "relevance/batching.h"
+#include "relevance/broken.h"
 #include "relevance/confidence.h"
 #include "relevance/engines.h"
 #include "relevance/screening.h"
@@ -124,7 +126,10 @@ class Screening {
       const at::Tensor d =
           (products.index_select(0, where).to(at::kDouble) * steps.select(1, picture).unsqueeze(1)).cpu();
       const at::Tensor finite = at::isfinite(d).all(1);
-      if (!finite.all().item<bool>()) throw_not_finite(task_, finite.to(at::kByte).argmin().item<std::int64_t>());
+      if (!finite.all().item<bool>()) {
+        throw_broken(task_, finite.to(at::kByte).argmin().item<std::int64_t>(), picture, 1,
+                     parse_dtype(task_.generator.dtype()));
+      }
       sketch.text.select(1, picture).copy_(d.select(1, 0));
       sketch.along.select(1, picture).copy_(d.narrow(1, 1, probes));
     };

@@ -87,7 +87,12 @@ void Crew::serve() {
     if (failure == nullptr) {
       ended_.push_back(mine);
     } else {
-      if (failure_ == nullptr) failure_ = failure;
+      // Pieces are begun in their order, so that all before this one have been: which of those that fail is told is no
+      // matter of chance.
+      if (failure_ == nullptr || mine < failed_) {
+        failure_ = failure;
+        failed_ = mine;
+      }
       next_ = count_;
     }
     to_caller_.notify_one();
@@ -115,7 +120,10 @@ void Crew::run(std::size_t count, const std::function<void(std::size_t)>& work,
     }
     lock.lock();
     if (failure != nullptr) {
-      if (failure_ == nullptr) failure_ = failure;
+      if (failure_ == nullptr) {
+        failure_ = failure;
+        failed_ = 0;
+      }
       next_ = count_;
     }
   }

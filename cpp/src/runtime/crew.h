@@ -23,8 +23,8 @@ class Crew {
   Crew& operator=(const Crew&) = delete;
 
   /// work(0) … work(count − 1), each on one of the threads, and `done(i)` on the calling thread after each, in the order in
-  /// which they end. After an exception, of `work` or of `done`, nothing more is begun; the first one is thrown when all
-  /// threads are idle. Not to be called from two threads at once.
+  /// which they end. After an exception, of `work` or of `done`, nothing more is begun; when all threads are idle it is thrown,
+  /// and of several failures of `work` that of the lowest number. Not to be called from two threads at once.
   void run(std::size_t count, const std::function<void(std::size_t)>& work,
            const std::function<void(std::size_t)>& done);
 
@@ -38,6 +38,7 @@ class Crew {
   std::size_t next_ = 0, count_ = 0, busy_ = 0;
   std::vector<std::size_t> ended_;  // not yet told to done()
   std::exception_ptr failure_;
+  std::size_t failed_ = 0;  // the piece of failure_
   bool stopping_ = false;
   std::size_t ready_ = 0;
   std::vector<std::thread> threads_;

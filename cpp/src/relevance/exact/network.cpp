@@ -2,12 +2,15 @@
 #include "relevance/exact/network.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/outer.h>
 
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+
+#include "runtime/philox.h"
 
 namespace styleclip::exact {
 namespace {
@@ -122,6 +125,23 @@ std::optional<Network> read_network(Generator& generator, Weights weights) {
     }
   }
   return network;
+}
+
+std::vector<at::Tensor> noise_of(const Network& network, NoiseMode noise, std::uint64_t seed, std::int64_t picture) {
+  std::vector<at::Tensor> maps;
+  auto stream = static_cast<std::uint32_t>(PhiloxStream::Noise);
+  for (const Conv& conv : network.convs) {
+    at::Tensor map;
+    if (noise == NoiseMode::Const) map = conv.noise;
+    if (noise == NoiseMode::Random && conv.strength != 0) {
+      map = at::empty({conv.resolution, conv.resolution}, at::kFloat);
+      philox_normal(map.data_ptr<float>(), map.numel(), seed, stream, static_cast<std::uint64_t>(picture));
+      map = map.to(network.input.device()) * conv.strength;
+    }
+    maps.push_back(map);
+    ++stream;
+  }
+  return maps;
 }
 
 }  // namespace styleclip::exact

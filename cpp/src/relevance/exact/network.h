@@ -61,4 +61,8 @@ enum class Weights { Scaled, AsStored };
 /// module, or a filter that is not separable): the exact sweep cannot take it apart.
 std::optional<Network> read_network(Generator& generator, Weights weights = Weights::Scaled);
 
+/// A picture's noise maps, one a convolution, strength multiplied in; undefined for none. `seed` and `picture` are those of
+/// random noise.
+std::vector<at::Tensor> noise_of(const Network& network, NoiseMode noise, std::uint64_t seed, std::int64_t picture);
+
 }  // namespace styleclip::exact
