@@ -12,51 +12,22 @@
 #include "exports.h"
 #include "groups.h"
 #include "model.h"
+#include "opened_run.h"
 #include "styleclip/encoder_training.h"
 
 namespace styleclip::binding {
+
+template <>
+constexpr RunKind kRunKind<EncoderTrainer> = {
+    {0x3b71c9d2e05846faULL, 0x9a4de8f01c6b7253ULL}, "training", "openEncoderTraining"};
+
 namespace {
 
 constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
-using Models = std::vector<std::shared_ptr<LoadedModel>>;
 using Tensors = std::map<std::string, at::Tensor>;
 
-/// A run under way. Jobs share it with the JavaScript handle; its inside belongs to the device thread.
-class OpenTraining final : public DeviceObject {
- public:
-  explicit OpenTraining(Models all) : models(std::move(all)), thread(models.front()->thread) {}
-  ~OpenTraining() override { OpenTraining::release(); }
-  OpenTraining(const OpenTraining&) = delete;
-  OpenTraining& operator=(const OpenTraining&) = delete;
-
-  void release() override {
-    if (trainer != nullptr) thread.discard(std::move(trainer));
-  }
-
-  const Models models;  // all that the trainer refers to; the generator is the first
-  DeviceThread& thread;
-  std::shared_ptr<EncoderTrainer> trainer;  // device thread
-};
-
-using Handle = std::shared_ptr<OpenTraining>;
-constexpr napi_type_tag kTrainingTag = {0x3b71c9d2e05846faULL, 0x9a4de8f01c6b7253ULL};
-
-Handle read_handle(const Napi::Value& value, bool models_open = true) {
-  if (!value.IsExternal() || !value.As<Napi::External<Handle>>().CheckTypeTag(&kTrainingTag)) {
-    refuse(ErrorCode::Argument, "training must come from openEncoderTraining()", "Pass its handle.");
-  }
-  Handle opened = *value.As<Napi::External<Handle>>().Data();
-  for (const auto& model : opened->models) {
-    if (models_open && model->closed) refuse(ErrorCode::Closed, model->file + " was closed", "Load it again.");
-  }
-  return opened;
-}
-
-EncoderTrainer& inside(const OpenTraining& opened) {
-  if (opened.trainer == nullptr) refuse(ErrorCode::Closed, "the training was closed", "Start another.");
-  return *opened.trainer;
-}
+using Handle = RunHandle<EncoderTrainer>;
 
 EncoderTrainingOptions read_options(const Options& options) {
   EncoderTrainingOptions wanted;
@@ -87,29 +58,18 @@ Napi::Value open_training(const Napi::CallbackInfo& info) {
   std::shared_ptr<LoadedModel> clip, identity;
   if (!info[2].IsUndefined()) models.push_back(clip = ModelObject::open(info[2], "clip"));
   if (!info[3].IsUndefined()) models.push_back(identity = ModelObject::open(info[3], "identity"));
-  for (const auto& model : models) {
-    if (model->device != models.front()->device) {
-      refuse(ErrorCode::Argument, model->file + " is on another device than the generator", "Load all on one device.");
-    }
-  }
   const EncoderTrainingOptions options = read_options(Options(info[4], "options"));
-  const auto opened = std::make_shared<OpenTraining>(std::move(models));
-  Environment::of(info.Env()).adopt(opened);
+  const Handle opened = make_run<EncoderTrainer>(info.Env(), std::move(models));
   return Environment::of(info.Env())
       .call(
           opened->thread, info[5], "start training an encoder",
           [opened, clip, identity, options](const RunContext& run) {
             const Models& all = opened->models;
-            opened->trainer = std::make_shared<EncoderTrainer>(
+            opened->inside = std::make_shared<EncoderTrainer>(
                 all[0]->get<Generator>(), all[1]->get<Encoder>(), clip == nullptr ? nullptr : &clip->get<Clip>(),
                 identity == nullptr ? nullptr : &identity->get<Identity>(), options, run);
           },
-          [opened](Napi::Env env) -> Napi::Value {
-            auto external =
-                Napi::External<Handle>::New(env, new Handle(opened), [](Napi::BasicEnv, Handle* data) { delete data; });
-            external.TypeTag(&kTrainingTag);
-            return external;
-          });
+          [opened](Napi::Env env) { return write_run(env, opened); });
 }
 
 struct Progressed {
@@ -139,13 +99,13 @@ Napi::Value write_progressed(Napi::Env env, Progressed&& made) {
 }
 
 Napi::Value advance(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0]);
+  const Handle opened = read_run<EncoderTrainer>(info[0]);
   const std::int64_t steps = read_steps(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info[2], "train an encoder",
           [opened, steps](const RunContext& run) {
-            EncoderTrainer& trainer = inside(*opened);
+            EncoderTrainer& trainer = opened->get();
             const EncoderLoss loss = trainer.advance(steps, run);
             return progressed(trainer, loss);
           },
@@ -153,12 +113,12 @@ Napi::Value advance(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value validate(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0]);
+  const Handle opened = read_run<EncoderTrainer>(info[0]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info[1], "validate an encoder",
           [opened](const RunContext& run) {
-            EncoderTrainer& trainer = inside(*opened);
+            EncoderTrainer& trainer = opened->get();
             const EncoderLoss loss = trainer.validate(run);
             return progressed(trainer, loss);
           },
@@ -166,12 +126,12 @@ Napi::Value validate(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value state(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0], false);
+  const Handle opened = read_run<EncoderTrainer>(info[0], false);
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "read the state of a training",
           [opened](const RunContext&) {
-            Tensors all = inside(*opened).state();
+            Tensors all = opened->get().state();
             for (auto& [name, tensor] : all) tensor = to_host(tensor);
             return all;
           },
@@ -179,17 +139,17 @@ Napi::Value state(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value restore(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0]);
+  const Handle opened = read_run<EncoderTrainer>(info[0]);
   const HostArrays arrays = read_tensors(info[1], "state", {at::kFloat, at::kDouble, at::kLong});
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "go on with a training",
-          [opened, arrays](const RunContext&) { inside(*opened).restore(tensors_of(arrays)); },
+          [opened, arrays](const RunContext&) { opened->get().restore(tensors_of(arrays)); },
           [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 
 Napi::Value write(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0], false);
+  const Handle opened = read_run<EncoderTrainer>(info[0], false);
   const Options options(info[1], "options");
   const std::string file = options.text("file"), dtype = options.text("storageDtype"),
                     licence = options.text("licence");
@@ -198,7 +158,7 @@ Napi::Value write(const Napi::CallbackInfo& info) {
       .call(
           opened->thread, info[2], "write an encoder",
           [=](const RunContext& run) {
-            const EncoderTrainer& trainer = inside(*opened);
+            const EncoderTrainer& trainer = opened->get();
             const Tensors weights = trainer.weights(best);
             MakeRequest request;
             request.kind = "e4e";
@@ -219,15 +179,6 @@ Napi::Value write(const Napi::CallbackInfo& info) {
           });
 }
 
-Napi::Value close(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0], false);
-  return Environment::of(info.Env())
-      .call(
-          opened->thread, info.Env().Undefined(), "close a training",
-          [opened](const RunContext&) { opened->trainer.reset(); },
-          [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
-}
-
 }  // namespace
 
 void export_encoder_training(Napi::Env /*env*/, Napi::Object exports) {
@@ -237,7 +188,7 @@ void export_encoder_training(Napi::Env /*env*/, Napi::Object exports) {
   add_asynchronous<state>(exports, "encoderTrainingState");
   add_asynchronous<restore>(exports, "restoreEncoderTraining");
   add_asynchronous<write>(exports, "writeTrainedEncoder");
-  add_asynchronous<close>(exports, "closeEncoderTraining");
+  add_asynchronous<close_run<EncoderTrainer>>(exports, "closeEncoderTraining");
 }
 
 }  // namespace styleclip::binding

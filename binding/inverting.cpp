@@ -13,74 +13,27 @@
 #include "exports.h"
 #include "groups.h"
 #include "model.h"
+#include "opened_run.h"
 #include "styleclip/inversion.h"
 
 namespace styleclip::binding {
+
+template <>
+constexpr RunKind kRunKind<Inverter> = {{0x5c2a91f0d37be841ULL, 0x90b1e6a2744cf3d8ULL}, "inversion", "openInverter"};
+template <>
+constexpr RunKind kRunKind<PivotalTuner> = {{0x21f7a0c9be5d4368ULL, 0xa7d02b9e61c8354fULL}, "tuning", "openTuner"};
+
 namespace {
 
 constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
-using Models = std::vector<std::shared_ptr<LoadedModel>>;
-
-/// A run under way, of either kind. Jobs share it with the JavaScript handle; its inside belongs to the device thread.
 template <class Inside>
-class Opened final : public DeviceObject {
- public:
-  explicit Opened(Models all) : models(std::move(all)), thread(models.front()->thread) {}
-  ~Opened() override { Opened::release(); }
-  Opened(const Opened&) = delete;
-  Opened& operator=(const Opened&) = delete;
-
-  void release() override {
-    if (inside != nullptr) thread.discard(std::move(inside));
-  }
-  Inside& get() const {
-    if (inside == nullptr) refuse(ErrorCode::Closed, "the inversion was closed", "Start another.");
-    return *inside;
-  }
-
-  const Models models;  // generator and, where there is one, what compares
-  DeviceThread& thread;
-  std::shared_ptr<Inside> inside;  // device thread
-};
-
-template <class Inside>
-using Handle = std::shared_ptr<Opened<Inside>>;
-
-template <class Inside>
-constexpr napi_type_tag kTag = {0x5c2a91f0d37be841ULL, 0x90b1e6a2744cf3d8ULL};
-template <>
-constexpr napi_type_tag kTag<PivotalTuner> = {0x21f7a0c9be5d4368ULL, 0xa7d02b9e61c8354fULL};
-
-template <class Inside>
-Handle<Inside> read_handle(const Napi::Value& value, bool models_open = true) {
-  if (!value.IsExternal() || !value.As<Napi::External<Handle<Inside>>>().CheckTypeTag(&kTag<Inside>)) {
-    refuse(ErrorCode::Argument, "the handle does not come from the function that opens it", "Pass its handle.");
-  }
-  Handle<Inside> opened = *value.As<Napi::External<Handle<Inside>>>().Data();
-  for (const auto& model : opened->models) {
-    if (models_open && model->closed) refuse(ErrorCode::Closed, model->file + " was closed", "Load it again.");
-  }
-  return opened;
-}
-
-template <class Inside>
-Napi::Value write_handle(Napi::Env env, const Handle<Inside>& opened) {
-  using Kept = Handle<Inside>;
-  auto external = Napi::External<Kept>::New(env, new Kept(opened), [](Napi::BasicEnv, Kept* data) { delete data; });
-  external.TypeTag(&kTag<Inside>);
-  return external;
-}
+using Handle = RunHandle<Inside>;
 
 /// The models of a call: the generator, and a network of a kind that options name.
 Models read_models(const Napi::CallbackInfo& info, const std::string& feature) {
   Models models = {ModelObject::open(info[0], "generator")};
   if (feature != "none") models.push_back(ModelObject::open(info[1], feature.c_str()));
-  for (const auto& model : models) {
-    if (model->device != models.front()->device) {
-      refuse(ErrorCode::Argument, model->file + " is on another device than the generator", "Load all on one device.");
-    }
-  }
   return models;
 }
 
@@ -137,8 +90,7 @@ Napi::Value open_inverter(const Napi::CallbackInfo& info) {
   auto images = std::make_shared<HostArray>(read_images(info[2]));
   std::shared_ptr<HostArray> start;
   if (!info[3].IsUndefined()) start = std::make_shared<HostArray>(read_tensor(info[3], {"start", {at::kFloat}}));
-  const auto opened = std::make_shared<Opened<Inverter>>(read_models(info, feature));
-  Environment::of(info.Env()).adopt(opened);
+  const Handle<Inverter> opened = make_run<Inverter>(info.Env(), read_models(info, feature));
   return Environment::of(info.Env())
       .call(
           opened->thread, info[5], "start an inversion",
@@ -147,7 +99,7 @@ Napi::Value open_inverter(const Napi::CallbackInfo& info) {
                 opened->models[0]->get<Generator>(), network_of(opened->models, feature), float_images(images->view()),
                 start == nullptr ? at::Tensor() : start->view().clone(), wanted, run);
           },
-          [opened](Napi::Env env) -> Napi::Value { return write_handle(env, opened); });
+          [opened](Napi::Env env) -> Napi::Value { return write_run(env, opened); });
 }
 
 struct Advanced {
@@ -158,7 +110,7 @@ struct Advanced {
 
 template <class Inside>
 Napi::Value advance(const Napi::CallbackInfo& info) {
-  const Handle<Inside> opened = read_handle<Inside>(info[0]);
+  const Handle<Inside> opened = read_run<Inside>(info[0]);
   const std::int64_t steps = read_steps(info[1]);
   return Environment::of(info.Env())
       .call(
@@ -178,7 +130,7 @@ Napi::Value advance(const Napi::CallbackInfo& info) {
 
 template <class Inside>
 Napi::Value state(const Napi::CallbackInfo& info) {
-  const Handle<Inside> opened = read_handle<Inside>(info[0], false);
+  const Handle<Inside> opened = read_run<Inside>(info[0], false);
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "read the state of an inversion",
@@ -194,7 +146,7 @@ Napi::Value state(const Napi::CallbackInfo& info) {
 
 template <class Inside>
 Napi::Value restore(const Napi::CallbackInfo& info) {
-  const Handle<Inside> opened = read_handle<Inside>(info[0]);
+  const Handle<Inside> opened = read_run<Inside>(info[0]);
   const HostArrays arrays = read_tensors(info[1], "state", {at::kFloat, at::kDouble, at::kLong});
   return Environment::of(info.Env())
       .call(
@@ -204,7 +156,7 @@ Napi::Value restore(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value result(const Napi::CallbackInfo& info) {
-  const Handle<Inverter> opened = read_handle<Inverter>(info[0], false);
+  const Handle<Inverter> opened = read_run<Inverter>(info[0], false);
   const bool best = read_best(info[1]);
   return Environment::of(info.Env())
       .call(
@@ -228,16 +180,6 @@ Napi::Value result(const Napi::CallbackInfo& info) {
           });
 }
 
-template <class Inside>
-Napi::Value close(const Napi::CallbackInfo& info) {
-  const Handle<Inside> opened = read_handle<Inside>(info[0], false);
-  return Environment::of(info.Env())
-      .call(
-          opened->thread, info.Env().Undefined(), "close an inversion",
-          [opened](const RunContext&) { opened->inside.reset(); },
-          [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
-}
-
 Napi::Value open_tuner(const Napi::CallbackInfo& info) {
   const Options options(info[5], "options");
   const std::string feature = read_feature(options);
@@ -254,8 +196,7 @@ Napi::Value open_tuner(const Napi::CallbackInfo& info) {
   auto images = std::make_shared<HostArray>(read_images(info[2]));
   auto latents = std::make_shared<HostArray>(read_tensor(info[3], {"latents", {at::kFloat}, 3}));
   const Arrays noise = read_maps(info[4]);
-  const auto opened = std::make_shared<Opened<PivotalTuner>>(read_models(info, feature));
-  Environment::of(info.Env()).adopt(opened);
+  const Handle<PivotalTuner> opened = make_run<PivotalTuner>(info.Env(), read_models(info, feature));
   return Environment::of(info.Env())
       .call(
           opened->thread, info[6], "start tuning a generator",
@@ -264,7 +205,7 @@ Napi::Value open_tuner(const Napi::CallbackInfo& info) {
                 opened->models[0]->get<Generator>(), network_of(opened->models, feature), float_images(images->view()),
                 latents->view().clone(), tensors_of(noise), wanted);
           },
-          [opened](Napi::Env env) -> Napi::Value { return write_handle(env, opened); });
+          [opened](Napi::Env env) -> Napi::Value { return write_run(env, opened); });
 }
 
 struct Tuned {
@@ -273,7 +214,7 @@ struct Tuned {
 };
 
 Napi::Value tuned(const Napi::CallbackInfo& info) {
-  const Handle<PivotalTuner> opened = read_handle<PivotalTuner>(info[0], false);
+  const Handle<PivotalTuner> opened = read_run<PivotalTuner>(info[0], false);
   const bool best = read_best(info[1]);
   return Environment::of(info.Env())
       .call(
@@ -345,13 +286,13 @@ void export_inverting(Napi::Env /*env*/, Napi::Object exports) {
   add_asynchronous<result>(exports, "inverterResult");
   add_asynchronous<state<Inverter>>(exports, "inverterState");
   add_asynchronous<restore<Inverter>>(exports, "restoreInverter");
-  add_asynchronous<close<Inverter>>(exports, "closeInverter");
+  add_asynchronous<close_run<Inverter>>(exports, "closeInverter");
   add_asynchronous<open_tuner>(exports, "openTuner");
   add_asynchronous<advance<PivotalTuner>>(exports, "advanceTuner");
   add_asynchronous<tuned>(exports, "tunerResult");
   add_asynchronous<state<PivotalTuner>>(exports, "tunerState");
   add_asynchronous<restore<PivotalTuner>>(exports, "restoreTuner");
-  add_asynchronous<close<PivotalTuner>>(exports, "closeTuner");
+  add_asynchronous<close_run<PivotalTuner>>(exports, "closeTuner");
   add_asynchronous<apply>(exports, "applyDifference");
   add_asynchronous<synthesize_noise>(exports, "synthesizeNoise");
 }

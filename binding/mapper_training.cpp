@@ -14,52 +14,21 @@
 #include "exports.h"
 #include "groups.h"
 #include "model.h"
+#include "opened_run.h"
 #include "pictures.h"
 #include "styleclip/training.h"
 
 namespace styleclip::binding {
+
+template <>
+constexpr RunKind kRunKind<MapperTrainer> = {
+    {0x31f5a80c6e2947d3, 0x9be06d7714ac5f02}, "training", "openMapperTraining"};
+
 namespace {
 
 constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
-using Models = std::vector<std::shared_ptr<LoadedModel>>;
-
-/// A run under way. Jobs share it with the JavaScript handle; its inside belongs to the device thread.
-class OpenTraining final : public DeviceObject {
- public:
-  explicit OpenTraining(Models all) : models(std::move(all)), thread(models.front()->thread) {}
-  ~OpenTraining() override { OpenTraining::release(); }
-  OpenTraining(const OpenTraining&) = delete;
-  OpenTraining& operator=(const OpenTraining&) = delete;
-
-  void release() override {
-    if (trainer != nullptr) thread.discard(std::move(trainer));
-  }
-
-  const Models models;  // generator, CLIP, mapper and, where there is one, identity
-  DeviceThread& thread;
-  std::shared_ptr<MapperTrainer> trainer;  // device thread
-};
-
-using Handle = std::shared_ptr<OpenTraining>;
-constexpr napi_type_tag kTrainingTag = {0x31f5a80c6e2947d3, 0x9be06d7714ac5f02};
-
-/// The handle, its models open: the trainer holds references to them.
-Handle read_handle(const Napi::Value& value, bool models_open = true) {
-  if (!value.IsExternal() || !value.As<Napi::External<Handle>>().CheckTypeTag(&kTrainingTag)) {
-    refuse(ErrorCode::Argument, "training must come from openMapperTraining()", "Pass its handle.");
-  }
-  Handle opened = *value.As<Napi::External<Handle>>().Data();
-  for (const auto& model : opened->models) {
-    if (models_open && model->closed) refuse(ErrorCode::Closed, model->file + " was closed", "Load it again.");
-  }
-  return opened;
-}
-
-MapperTrainer& inside(const OpenTraining& opened) {
-  if (opened.trainer == nullptr) refuse(ErrorCode::Closed, "the training was closed", "Start another.");
-  return *opened.trainer;
-}
+using Handle = RunHandle<MapperTrainer>;
 
 MapperTrainingOptions read_options(const Options& options) {
   MapperTrainingOptions wanted;
@@ -85,18 +54,12 @@ Napi::Value open_training(const Napi::CallbackInfo& info) {
   Models models = {ModelObject::open(info[0], "generator"), ModelObject::open(info[1], "clip"),
                    ModelObject::open(info[3], "mapper")};
   if (!info[2].IsUndefined()) models.push_back(ModelObject::open(info[2], "identity"));
-  for (const auto& model : models) {
-    if (model->device != models.front()->device) {
-      refuse(ErrorCode::Argument, model->file + " is on another device than the generator", "Load all on one device.");
-    }
-  }
   HostArray texts = read_tensor(info[4], {"texts", {at::kFloat}, 2});
   std::optional<HostArray> latents;
   if (!info[5].IsUndefined()) latents = read_tensor(info[5], {"latents", {at::kFloat}});
   HostArray validation = read_tensor(info[6], {"validation", {at::kFloat}});
   const MapperTrainingOptions options = read_options(Options(info[7], "options"));
-  const auto opened = std::make_shared<OpenTraining>(std::move(models));
-  Environment::of(info.Env()).adopt(opened);
+  const Handle opened = make_run<MapperTrainer>(info.Env(), std::move(models));
   return Environment::of(info.Env())
       .call(
           opened->thread, info[8], "start training a mapper",
@@ -105,17 +68,12 @@ Napi::Value open_training(const Napi::CallbackInfo& info) {
             const Models& all = opened->models;
             // Not owned: `models` keeps it as long as the trainer lives.
             const std::shared_ptr<Mapper> mapper(std::shared_ptr<void>(), &all[2]->get<Mapper>());
-            opened->trainer = std::make_shared<MapperTrainer>(
+            opened->inside = std::make_shared<MapperTrainer>(
                 all[0]->get<Generator>(), all[1]->get<Clip>(), all.size() > 3 ? &all[3]->get<Identity>() : nullptr,
                 mapper, texts.view().clone(), latents ? latents->view().clone() : at::Tensor(),
                 validation.view().clone(), options, run);
           },
-          [opened](Napi::Env env) -> Napi::Value {
-            auto external =
-                Napi::External<Handle>::New(env, new Handle(opened), [](Napi::BasicEnv, Handle* data) { delete data; });
-            external.TypeTag(&kTrainingTag);
-            return external;
-          });
+          [opened](Napi::Env env) { return write_run(env, opened); });
 }
 
 /// What happened, and where the run is.
@@ -167,13 +125,13 @@ Napi::Object write_situation(Napi::Env env, const Situation& situation) {
 }
 
 Napi::Value advance(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0]);
+  const Handle opened = read_run<MapperTrainer>(info[0]);
   const std::int64_t steps = read_steps(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info[2], "train a mapper",
           [opened, steps](const RunContext& run) -> Situation {
-            MapperTrainer& trainer = inside(*opened);
+            MapperTrainer& trainer = opened->get();
             trainer.advance(steps, run);
             return situation_of(trainer);
           },
@@ -186,12 +144,12 @@ struct Snapshot {
 };
 
 Napi::Value state(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0], false);
+  const Handle opened = read_run<MapperTrainer>(info[0], false);
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "read the state of a training",
           [opened](const RunContext&) -> Snapshot {
-            MapperTrainer& trainer = inside(*opened);
+            MapperTrainer& trainer = opened->get();
             Snapshot snapshot{trainer.state(), situation_of(trainer)};
             for (auto& [name, tensor] : snapshot.state.tensors) tensor = to_host(tensor);
             return snapshot;
@@ -212,7 +170,7 @@ Napi::Value state(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value restore(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0]);
+  const Handle opened = read_run<MapperTrainer>(info[0]);
   const Options given(info[1], "state");
   const Napi::Value all = given.value("tensors");
   if (!all.IsObject()) refuse(ErrorCode::Argument, "state.tensors must be an object", "Pass a state's own.");
@@ -234,28 +192,19 @@ Napi::Value restore(const Napi::CallbackInfo& info) {
           opened->thread, info.Env().Undefined(), "go on with a training",
           [opened, arrays, state](const RunContext&) mutable {
             for (const auto& [name, array] : *arrays) state.tensors[name] = array.view().clone();
-            inside(*opened).restore(state);
+            opened->get().restore(state);
           },
           [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 
 Napi::Value write_best(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0], false);
+  const Handle opened = read_run<MapperTrainer>(info[0], false);
   const Options options(info[1], "options");
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "write a mapper",
           [opened, file = options.text("file"), licence = options.text("licence"), training = options.text("training")](
-              const RunContext& run) { inside(*opened).write_best(file, licence, training, run); },
-          [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
-}
-
-Napi::Value close(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0], false);
-  return Environment::of(info.Env())
-      .call(
-          opened->thread, info.Env().Undefined(), "close a training",
-          [opened](const RunContext&) { opened->trainer.reset(); },
+              const RunContext& run) { opened->get().write_best(file, licence, training, run); },
           [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 
@@ -267,7 +216,7 @@ void export_mapper_training(Napi::Env /*env*/, Napi::Object exports) {
   add_asynchronous<state>(exports, "mapperTrainingState");
   add_asynchronous<restore>(exports, "restoreMapperTraining");
   add_asynchronous<write_best>(exports, "writeTrainedMapper");
-  add_asynchronous<close>(exports, "closeMapperTraining");
+  add_asynchronous<close_run<MapperTrainer>>(exports, "closeMapperTraining");
 }
 
 }  // namespace styleclip::binding

@@ -11,52 +11,21 @@
 #include "exports.h"
 #include "groups.h"
 #include "model.h"
+#include "opened_run.h"
 #include "pictures.h"
 #include "styleclip/optimizer.h"
 
 namespace styleclip::binding {
+
+template <>
+constexpr RunKind kRunKind<LatentOptimizer> = {
+    {0x7d0c4a91be355e21, 0x86f1d3307a94c2e8}, "optimization", "openOptimizer"};
+
 namespace {
 
 constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
-using Models = std::vector<std::shared_ptr<LoadedModel>>;
-
-/// A run under way. Jobs share it with the JavaScript handle; its inside belongs to the device thread.
-class OpenOptimizer final : public DeviceObject {
- public:
-  explicit OpenOptimizer(Models all) : models(std::move(all)), thread(models.front()->thread) {}
-  ~OpenOptimizer() override { OpenOptimizer::release(); }
-  OpenOptimizer(const OpenOptimizer&) = delete;
-  OpenOptimizer& operator=(const OpenOptimizer&) = delete;
-
-  void release() override {
-    if (optimizer != nullptr) thread.discard(std::move(optimizer));
-  }
-
-  const Models models;  // generator, CLIP and, where there is one, identity
-  DeviceThread& thread;
-  std::shared_ptr<LatentOptimizer> optimizer;  // device thread
-};
-
-using Handle = std::shared_ptr<OpenOptimizer>;
-constexpr napi_type_tag kOptimizerTag = {0x7d0c4a91be355e21, 0x86f1d3307a94c2e8};
-
-/// The handle, its models open: the core's optimizer holds references to them.
-Handle read_handle(const Napi::Value& value, bool models_open = true) {
-  if (!value.IsExternal() || !value.As<Napi::External<Handle>>().CheckTypeTag(&kOptimizerTag)) {
-    refuse(ErrorCode::Argument, "optimizer must come from openOptimizer()", "Pass its handle.");
-  }
-  Handle opened = *value.As<Napi::External<Handle>>().Data();
-  for (const auto& model : opened->models) {
-    if (models_open && model->closed) refuse(ErrorCode::Closed, model->file + " was closed", "Load it again.");
-  }
-  return opened;
-}
-
-LatentOptimizer& inside(const OpenOptimizer& opened) {
-  if (opened.optimizer == nullptr) refuse(ErrorCode::Closed, "the optimization was closed", "Start another.");
-  return *opened.optimizer;
-}
+using Handle = RunHandle<LatentOptimizer>;
 
 OptimizerOptions read_options(const Options& options) {
   OptimizerOptions wanted;
@@ -86,31 +55,20 @@ OptimizerOptions read_options(const Options& options) {
 Napi::Value open_optimizer(const Napi::CallbackInfo& info) {
   Models models = {ModelObject::open(info[0], "generator"), ModelObject::open(info[1], "clip")};
   if (!info[2].IsUndefined()) models.push_back(ModelObject::open(info[2], "identity"));
-  for (const auto& model : models) {
-    if (model->device != models.front()->device) {
-      refuse(ErrorCode::Argument, model->file + " is on another device than the generator", "Load all on one device.");
-    }
-  }
   HostArray sources = read_tensor(info[3], {"latents", {at::kFloat}});
   HostArray texts = read_tensor(info[4], {"texts", {at::kFloat}, 3});
   const OptimizerOptions options = read_options(Options(info[5], "options"));
-  const auto opened = std::make_shared<OpenOptimizer>(std::move(models));
-  Environment::of(info.Env()).adopt(opened);
+  const Handle opened = make_run<LatentOptimizer>(info.Env(), std::move(models));
   return Environment::of(info.Env())
       .call(
           opened->thread, info[6], "start an optimization",
           [opened, sources = std::move(sources), texts = std::move(texts), options](const RunContext& run) {
             const Models& all = opened->models;
-            opened->optimizer = std::make_shared<LatentOptimizer>(
+            opened->inside = std::make_shared<LatentOptimizer>(
                 all[0]->get<Generator>(), all[1]->get<Clip>(), all.size() > 2 ? &all[2]->get<Identity>() : nullptr,
                 sources.view().clone(), texts.view().clone(), options, run);
           },
-          [opened](Napi::Env env) -> Napi::Value {
-            auto external =
-                Napi::External<Handle>::New(env, new Handle(opened), [](Napi::BasicEnv, Handle* data) { delete data; });
-            external.TypeTag(&kOptimizerTag);
-            return external;
-          });
+          [opened](Napi::Env env) { return write_run(env, opened); });
 }
 
 struct Advanced {
@@ -120,13 +78,13 @@ struct Advanced {
 };
 
 Napi::Value advance(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0]);
+  const Handle opened = read_run<LatentOptimizer>(info[0]);
   const std::int64_t steps = read_steps(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info[2], "optimize latents",
           [opened, steps](const RunContext& run) -> Advanced {
-            LatentOptimizer& optimizer = inside(*opened);
+            LatentOptimizer& optimizer = opened->get();
             const bool running = optimizer.advance(steps, run);
             return {running, optimizer.step(), to_host(optimizer.best_totals())};
           },
@@ -154,12 +112,12 @@ void each_tensor(State& state, Use&& use) {
 }
 
 Napi::Value state(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0], false);
+  const Handle opened = read_run<LatentOptimizer>(info[0], false);
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "read the state of an optimization",
           [opened](const RunContext&) {
-            OptimizerState state = inside(*opened).state();
+            OptimizerState state = opened->get().state();
             each_tensor(state, [](const char*, at::Tensor& tensor) { tensor = to_host(tensor); });
             return state;
           },
@@ -172,7 +130,7 @@ Napi::Value state(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value restore(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0]);
+  const Handle opened = read_run<LatentOptimizer>(info[0]);
   const Options given(info[1], "state");
   auto arrays = std::make_shared<std::vector<HostArray>>();
   OptimizerState shape;
@@ -188,28 +146,19 @@ Napi::Value restore(const Napi::CallbackInfo& info) {
             std::size_t i = 0;
             each_tensor(state, [&](const char*, at::Tensor& tensor) { tensor = (*arrays)[i++].view().clone(); });
             state.step = step;
-            inside(*opened).restore(state);
+            opened->get().restore(state);
           },
           [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 
 Napi::Value latents(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0], false);
+  const Handle opened = read_run<LatentOptimizer>(info[0], false);
   const bool best = read_best(info[1]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "read latents",
-          [opened, best](const RunContext&) { return to_host(inside(*opened).latents(best)); },
+          [opened, best](const RunContext&) { return to_host(opened->get().latents(best)); },
           [](Napi::Env env, at::Tensor&& host) -> Napi::Value { return write_tensor(env, host); });
-}
-
-Napi::Value close(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0], false);
-  return Environment::of(info.Env())
-      .call(
-          opened->thread, info.Env().Undefined(), "close an optimization",
-          [opened](const RunContext&) { opened->optimizer.reset(); },
-          [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 
 }  // namespace
@@ -220,7 +169,7 @@ void export_optimizing(Napi::Env /*env*/, Napi::Object exports) {
   add_asynchronous<state>(exports, "optimizerState");
   add_asynchronous<restore>(exports, "restoreOptimizer");
   add_asynchronous<latents>(exports, "optimizerLatents");
-  add_asynchronous<close>(exports, "closeOptimizer");
+  add_asynchronous<close_run<LatentOptimizer>>(exports, "closeOptimizer");
 }
 
 }  // namespace styleclip::binding
