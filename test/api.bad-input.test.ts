@@ -18,29 +18,21 @@ import {
   StyleClipError,
   type TrainMapperOptions,
 } from '../dist/index.js';
-import { makeTiny, testFolder, TINY, tinyStyleClip } from './helpers/public-models.js';
+import { makeTiny, TINY } from './helpers/public-models.js';
+import { TRAINING, tinyRuns } from './helpers/tiny-runs.js';
 
-const folder = await testFolder();
-const tiny = await tinyStyleClip(folder.path);
-const w = await tiny.generator.sample({ count: 2, seed: 1 });
-const images = await tiny.generator.synthesize(w);
+const { path, tiny, w, images } = await tinyRuns();
 const RUN = { target: 'a fat cat', steps: 8 } as const;
-const NETWORK = { imageSize: 32, channels: [8, 8, 16, 16], reduction: 4, headWidth: 6 };
-const TRAINING = { network: NETWORK, steps: 12, batch: 4, warmUp: 0, validation: 8, validateEvery: 4 } as const;
 const NOT_CLIP = [-1, NaN, -Infinity, Infinity, -1e-9];
-test.after.always(async () => {
-  await tiny.close();
-  await folder.remove();
-});
 
 let runs = 0;
-const directory = (): string => join(folder.path, `run${runs++}`);
+const directory = (): string => join(path, `run${runs++}`);
 const mapping = (more: Partial<TrainMapperOptions>): TrainMapperOptions => ({
   ...{ ...RUN, validateEvery: 4, validation: 2, directory: directory() },
   ...more,
 });
 const training = (more: Partial<EncoderTrainingOptions>): EncoderTrainingOptions => ({
-  ...{ ...TRAINING, directory: directory() },
+  ...{ ...TRAINING, warmUp: 0, directory: directory() },
   ...more,
 });
 
@@ -174,8 +166,8 @@ test('pictures that are none', async (t) => {
 });
 
 test('models and latents of another generator', async (t) => {
-  const other = await makeTiny(folder.path, 'generator', 'other', 2);
-  await using foreign = await StyleClip.load({ generator: other, clip: join(folder.path, 'clip.pt'), device: 'cpu' });
+  const other = await makeTiny(path, 'generator', 'other', 2);
+  await using foreign = await StyleClip.load({ generator: other, clip: join(path, 'clip.pt'), device: 'cpu' });
   const trained = await foreign.trainEncoder(training({ steps: 1 }));
   await refused(t, 'MODEL_MISMATCH', tiny.trainEncoder(training({ network: undefined, encoder: trained.file })));
   const { generator, clip } = { generator: tiny.generator.info.file, clip: tiny.clip.info.file };

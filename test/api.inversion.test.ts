@@ -19,20 +19,12 @@ import {
   StyleClipError,
   type InvertOptions,
 } from '../dist/index.js';
-import { testFolder, TINY, tinyStyleClip } from './helpers/public-models.js';
+import { TINY } from './helpers/public-models.js';
+import { TRAINING, tinyRuns } from './helpers/tiny-runs.js';
 
-const folder = await testFolder();
-const tiny = await tinyStyleClip(folder.path);
-const w = await tiny.generator.sample({ count: 2, seed: 1, truncationPsi: 1 });
-const images = await tiny.generator.synthesize(w);
+const { path, tiny, w, images } = await tinyRuns({ truncationPsi: 1 });
 /** forward(a, b): the mean absolute difference. */
 const LPIPS = fileURLToPath(new URL('../test/data/models/perceptual.pt', import.meta.url));
-const NETWORK = { imageSize: 32, channels: [8, 8, 16, 16], reduction: 4, headWidth: 6 };
-const TRAINING = { network: NETWORK, steps: 12, batch: 4, warmUp: 2, validation: 8, validateEvery: 4 } as const;
-test.after.always(async () => {
-  await tiny.close();
-  await folder.remove();
-});
 
 /** Largest difference of two batches of pictures. */
 function farthest(a: Images, b: Images): number {
@@ -47,13 +39,13 @@ const error = (name: string): { instanceOf: typeof StyleClipError; code: string 
 });
 
 test('an aborted training goes on to the same weights, and its encoder loads', async (t) => {
-  const whole = await tiny.trainEncoder({ ...TRAINING, directory: join(folder.path, 'whole') });
+  const whole = await tiny.trainEncoder({ ...TRAINING, directory: join(path, 'whole') });
   t.is(whole.step, 12);
   t.deepEqual(
     whole.history.map((h) => h.step),
     [0, 4, 8, 12],
   );
-  const directory = join(folder.path, 'part');
+  const directory = join(path, 'part');
   const controller = new AbortController();
   const reason = new Error('enough');
   const stopped = tiny.trainEncoder({
@@ -67,7 +59,7 @@ test('an aborted training goes on to the same weights, and its encoder loads', a
   t.true(resumed.history[0]!.step > 4);
   t.deepEqual(
     await readFile(join(directory, 'training.safetensors')),
-    await readFile(join(folder.path, 'whole', 'training.safetensors')),
+    await readFile(join(path, 'whole', 'training.safetensors')),
   );
   const log = (await readFile(join(directory, 'log.jsonl'), 'utf8')).trim().split('\n');
   t.deepEqual(
@@ -92,7 +84,7 @@ test('the projector: latents and noise maps give the picture that is reported', 
     done.snapshots.map((s) => s.step),
     [0, 6, 12],
   );
-  const file = join(folder.path, 'noise.safetensors');
+  const file = join(path, 'noise.safetensors');
   await done.noise!.save(file);
   const again = await tiny.generator.synthesize(done.latents, { as: 'float32', noiseMaps: await NoiseMaps.load(file) });
   t.deepEqual(again.data, done.images.data);
@@ -110,7 +102,7 @@ test('pivotal tuning: the difference loads with the generator', async (t) => {
   t.true(done.tuning!.pixel.at(-1)! < done.tuning!.pixel[0]!);
   t.deepEqual(done.tuning!.locality, new Float64Array(10));
   t.is(done.noise, undefined, "tuned with the generator's own maps");
-  const difference = join(folder.path, 'difference.safetensors');
+  const difference = join(path, 'difference.safetensors');
   await saveDifference(difference, done.difference!);
   const { file } = tiny.generator.info;
   await using tuned = await Generator.load(file, { device: 'cpu', difference });
@@ -140,8 +132,8 @@ test('pivotal tuning with locality', async (t) => {
 
 /** A run of an inversion in a directory that is stopped in a phase and then goes on, beside one that is not. */
 async function stoppedAndWhole(t: ExecutionContext, name: string, options: InvertOptions, phase: string) {
-  const whole = await tiny.invert(images, { ...options, directory: join(folder.path, `${name}-whole`) });
-  const directory = join(folder.path, name);
+  const whole = await tiny.invert(images, { ...options, directory: join(path, `${name}-whole`) });
+  const directory = join(path, name);
   const controller = new AbortController();
   const reason = new Error('enough');
   let losses = 0;
@@ -219,7 +211,7 @@ test('a module that compares: what it says is told of the pictures that came out
 });
 
 test("Ranger trains an encoder too, and is part of the run's identity", async (t) => {
-  const directory = join(folder.path, 'ranger');
+  const directory = join(path, 'ranger');
   const done = await tiny.trainEncoder({ ...TRAINING, optimizer: 'ranger', directory });
   t.is(done.step, 12);
   const state = await readSafetensors(join(directory, 'training.safetensors'));
