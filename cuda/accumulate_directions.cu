@@ -36,11 +36,6 @@ static_assert(kMaxWarps * kPart == kMaxEmbeddingDim);
 // ---------------------------------------------------------------------------------------------------------------------
 // Loads
 
-template <typename T>
-struct alignas(kVector * sizeof(T)) Vector {
-  T element[kVector];
-};
-
 /// This lane's elements of a row [dim]: of each tile of its warp's part, kVector neighbours. Zeros beyond the row's
 /// end, which add nothing to a length. `vectors`: the row is aligned for whole vectors and dim is a multiple of them.
 template <typename T>
@@ -50,8 +45,8 @@ __device__ __forceinline__ void load_row(const T* __restrict__ row, int first, i
   for (int tile = 0; tile < kTiles; ++tile) {
     const int at = first + tile * step;
     if (vectors) {
-      Vector<T> loaded{};
-      if (at < dim) loaded = *reinterpret_cast<const Vector<T>*>(row + at);
+      Group<T, kVector> loaded{};
+      if (at < dim) loaded = *reinterpret_cast<const Group<T, kVector>*>(row + at);
 #pragma unroll
       for (int i = 0; i < kVector; ++i) held[tile * kVector + i] = to_float(loaded.element[i]);
     } else {
@@ -197,7 +192,7 @@ __global__ void __launch_bounds__(kMaxThreads, 2)
 /// Whether rows of T can be read a vector at a time.
 template <typename T>
 bool rows_are_vectors(const void* rows, std::int64_t channel_stride, std::int64_t image_stride, std::int64_t dim) {
-  return reinterpret_cast<std::uintptr_t>(rows) % alignof(Vector<T>) == 0 && channel_stride % kVector == 0 &&
+  return reinterpret_cast<std::uintptr_t>(rows) % alignof(Group<T, kVector>) == 0 && channel_stride % kVector == 0 &&
          image_stride % kVector == 0 && dim % kVector == 0;
 }
 
@@ -220,12 +215,7 @@ cudaError_t launch_accumulate_directions(const AccumulateDirectionsParams& param
   if (params.channels > kMaxBlocks || params.dim < 1 || params.dim > kMaxEmbeddingDim) return cudaErrorInvalidValue;
   if (!countable({params.channels, params.images, params.dim})) return cudaErrorInvalidValue;
   if (params.channels == 0 || params.images == 0) return cudaSuccess;
-  switch (params.element) {
-    case Element::kFloat32: return launch<float>(params, stream);
-    case Element::kFloat16: return launch<__half>(params, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_element(params.element, [&]<typename T>() { return launch<T>(params, stream); });
 }
 
 }  // namespace styleclip::cuda

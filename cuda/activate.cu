@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) activate_kernel(const ActivateParams
 }
 
 template <typename T, int N>
-cudaError_t launch_groups(const ActivateParams& params, cudaStream_t stream) {
+cudaError_t launch(const ActivateParams& params, cudaStream_t stream) {
   const std::int64_t groups = params.channels / N;
   const std::int64_t pixels_at_once = groups < kThreads ? kThreads / groups : 1;
   const std::int64_t runs = quotient_up(params.pixels, pixels_at_once * kRounds);
@@ -49,24 +49,13 @@ cudaError_t launch_groups(const ActivateParams& params, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-template <typename T>
-cudaError_t launch(const ActivateParams& params, cudaStream_t stream) {
-  constexpr int kGroup = 16 / sizeof(T);
-  return in_groups<T, kGroup>(params.y, params.channels) ? launch_groups<T, kGroup>(params, stream)
-                                                         : launch_groups<T, 1>(params, stream);
-}
-
 }  // namespace
 
 cudaError_t launch_activate(const ActivateParams& params, cudaStream_t stream) {
   if (!countable({params.pictures, params.pixels, params.channels})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.pixels == 0 || params.channels == 0) return cudaSuccess;
-  switch (params.element) {
-    case Element::kFloat32: return launch<float>(params, stream);
-    case Element::kFloat16: return launch<__half>(params, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_groups(params.element, params.channels, {params.y},
+                     [&]<typename T, int N>() { return launch<T, N>(params, stream); });
 }
 
 }  // namespace styleclip::cuda

@@ -200,7 +200,7 @@ __global__ void __launch_bounds__(kThreads) sum_lines_kernel(const AddToCanvasPa
 // Launcher
 
 template <typename T, int N>
-cudaError_t launch_groups(const AddToCanvasParams& params, cudaStream_t stream) {
+cudaError_t launch_rows(const AddToCanvasParams& params, cudaStream_t stream) {
   const std::int64_t groups = params.channels / N;
   int lanes = 1;
   while (lanes < kWarp && lanes < groups) lanes *= 2;
@@ -213,20 +213,9 @@ cudaError_t launch_groups(const AddToCanvasParams& params, cudaStream_t stream) 
   return cudaGetLastError();
 }
 
-template <typename T>
 cudaError_t launch_rows(const AddToCanvasParams& params, cudaStream_t stream) {
-  constexpr int kGroup = 16 / sizeof(T);
-  return in_groups<T, kGroup>(params.y, params.channels) ? launch_groups<T, kGroup>(params, stream)
-                                                         : launch_groups<T, 1>(params, stream);
-}
-
-cudaError_t launch_rows(const AddToCanvasParams& params, cudaStream_t stream) {
-  switch (params.element) {
-    case Element::kFloat32: return launch_rows<float>(params, stream);
-    case Element::kFloat16: return launch_rows<__half>(params, stream);
-    case Element::kBFloat16: return launch_rows<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_groups(params.element, params.channels, {params.y},
+                     [&]<typename T, int N>() { return launch_rows<T, N>(params, stream); });
 }
 
 }  // namespace

@@ -78,12 +78,7 @@ cudaError_t launch_clip_input(const ClipInputParams& params, cudaStream_t stream
   if (params.size > kMost || !countable({params.pictures, 3, params.size, params.size})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.size == 0) return cudaSuccess;
   if (params.patch < 1 || params.size % params.patch != 0) return cudaErrorInvalidValue;
-  switch (params.element) {
-    case Element::kFloat32: return launch<float>(params, stream);
-    case Element::kFloat16: return launch<__half>(params, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_element(params.element, [&]<typename T>() { return launch<T>(params, stream); });
 }
 
 }  // namespace styleclip::cuda

@@ -6,6 +6,7 @@
 #include <initializer_list>
 
 #include "device.h"
+#include "element.h"
 
 namespace styleclip::cuda {
 
@@ -53,6 +54,30 @@ __device__ __forceinline__ void store(const float (&from)[N], T* __restrict__ to
 template <typename T, int N>
 bool in_groups(const void* pointer, std::int64_t count) {
   return count % N == 0 && reinterpret_cast<std::uintptr_t>(pointer) % (N * sizeof(T)) == 0;
+}
+
+/// function<T>() with the type that is meant; a launcher's way from its params to its kernel.
+template <typename Function>
+cudaError_t with_element(Element element, const Function& function) {
+  switch (element) {
+    case Element::kFloat32: return function.template operator()<float>();
+    case Element::kFloat16: return function.template operator()<__half>();
+    case Element::kBFloat16: return function.template operator()<__nv_bfloat16>();
+  }
+  return cudaErrorInvalidValue;
+}
+
+/// function<T, N>() with the type that is meant and the channels that a thread moves at once: kBytes of them where all of
+/// `tensors`, of so many channels a pixel, allow it (a null pointer does), else one.
+template <int kBytes = 16, typename Function>
+cudaError_t with_groups(Element element, std::int64_t channels, std::initializer_list<const void*> tensors,
+                        const Function& function) {
+  return with_element(element, [&]<typename T>() {
+    constexpr int kGroup = kBytes / sizeof(T);
+    bool grouped = true;
+    for (const void* tensor : tensors) grouped = grouped && in_groups<T, kGroup>(tensor, channels);
+    return grouped ? function.template operator()<T, kGroup>() : function.template operator()<T, 1>();
+  });
 }
 
 /// clamp(leaky_relu(x, 0.2), ±limit). Comparisons, because fmaxf and fminf would drop NaN.

@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads, 2)  // two blocks a processor: 128 r
 }
 
 template <typename T, int N>
-cudaError_t launch_groups(const FilterActivateParams& params, cudaStream_t stream) {
+cudaError_t launch(const FilterActivateParams& params, cudaStream_t stream) {
   const std::int64_t groups = params.channels / N;
   const std::int64_t columns_at_once = groups < kThreads ? kThreads / groups : 1;
   const std::int64_t tiles_across = quotient_up(params.side, columns_at_once);
@@ -95,26 +95,14 @@ cudaError_t launch_groups(const FilterActivateParams& params, cudaStream_t strea
   return cudaGetLastError();
 }
 
-template <typename T>
-cudaError_t launch(const FilterActivateParams& params, cudaStream_t stream) {
-  constexpr int kGroup = 16 / sizeof(T);
-  const bool groups =
-      in_groups<T, kGroup>(params.t, params.channels) && in_groups<T, kGroup>(params.y, params.channels);
-  return groups ? launch_groups<T, kGroup>(params, stream) : launch_groups<T, 1>(params, stream);
-}
-
 }  // namespace
 
 cudaError_t launch_filter_activate(const FilterActivateParams& params, cudaStream_t stream) {
   if (params.side > (1 << 30)) return cudaErrorInvalidValue;
   if (!countable({params.pictures, params.side, params.side, params.channels})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.channels == 0 || params.side == 0) return cudaSuccess;
-  switch (params.element) {
-    case Element::kFloat32: return launch<float>(params, stream);
-    case Element::kFloat16: return launch<__half>(params, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_groups(params.element, params.channels, {params.t, params.y},
+                     [&]<typename T, int N>() { return launch<T, N>(params, stream); });
 }
 
 }  // namespace styleclip::cuda

@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 std::int64_t columns_at_once(std::int64_t groups) { return groups < kThreads ? kThreads / groups : 1; }
 
 template <typename T, int N>
-cudaError_t launch_groups(const FilterStyledActivateParams& params, cudaStream_t stream) {
+cudaError_t launch(const FilterStyledActivateParams& params, cudaStream_t stream) {
   const std::int64_t tiles_across = quotient_up(params.width, columns_at_once(params.channels / N));
   const std::int64_t tiles_down = quotient_up(params.height, kRows);
   if (tiles_across * tiles_down > kMaxBlocks / params.pictures) return cudaErrorInvalidValue;
@@ -214,16 +214,8 @@ cudaError_t launch_groups(const FilterStyledActivateParams& params, cudaStream_t
   return cudaGetLastError();
 }
 
-template <typename T>
-cudaError_t launch(const FilterStyledActivateParams& params, cudaStream_t stream) {
-  constexpr int kGroup = 16 / sizeof(T);
-  const bool groups =
-      in_groups<T, kGroup>(params.t, params.channels) && in_groups<T, kGroup>(params.y, params.channels);
-  return groups ? launch_groups<T, kGroup>(params, stream) : launch_groups<T, 1>(params, stream);
-}
-
 template <typename T, int N>
-cudaError_t launch_groups(const FilterStyledGradients& params, cudaStream_t stream) {
+cudaError_t launch(const FilterStyledGradients& params, cudaStream_t stream) {
   const StyledGradients& end = params.end;
   const std::int64_t tiles_across = quotient_up(params.width + 1, columns_at_once(end.channels / N));
   const std::int64_t tiles_down = quotient_up(params.height + 1, kRows);
@@ -238,15 +230,6 @@ cudaError_t launch_groups(const FilterStyledGradients& params, cudaStream_t stre
   return launch_styled_sums(end, tiles, stream);
 }
 
-template <typename T>
-cudaError_t launch(const FilterStyledGradients& params, cudaStream_t stream) {
-  constexpr int kGroup = 8 / sizeof(T);  // of twice as many, some targets would spill
-  const std::int64_t channels = params.end.channels;
-  const bool groups = in_groups<T, kGroup>(params.end.gradient, channels) &&
-                      in_groups<T, kGroup>(params.end.y, channels) && in_groups<T, kGroup>(params.to_t, channels);
-  return groups ? launch_groups<T, kGroup>(params, stream) : launch_groups<T, 1>(params, stream);
-}
-
 bool in_range(std::int64_t pictures, std::int64_t height, std::int64_t width, std::int64_t channels) {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
   return height <= kMost && width <= kMost && countable({pictures, height, width, channels});
@@ -257,12 +240,8 @@ bool in_range(std::int64_t pictures, std::int64_t height, std::int64_t width, st
 cudaError_t launch_filter_styled_activate(const FilterStyledActivateParams& params, cudaStream_t stream) {
   if (!in_range(params.pictures, params.height, params.width, params.channels)) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.channels == 0 || params.height == 0 || params.width == 0) return cudaSuccess;
-  switch (params.element) {
-    case Element::kFloat32: return launch<float>(params, stream);
-    case Element::kFloat16: return launch<__half>(params, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_groups(params.element, params.channels, {params.t, params.y},
+                     [&]<typename T, int N>() { return launch<T, N>(params, stream); });
 }
 
 std::int64_t filter_styled_activate_parts(std::int64_t height, std::int64_t width, std::int64_t channels) {
@@ -275,12 +254,9 @@ cudaError_t launch_filter_styled_activate_backward(const FilterStyledGradients& 
   if (!in_range(end.pictures, params.height, params.width, end.channels)) return cudaErrorInvalidValue;
   if (end.pixels != params.height * params.width) return cudaErrorInvalidValue;
   if (end.pictures == 0 || end.channels == 0 || end.pixels == 0) return cudaSuccess;
-  switch (end.element) {
-    case Element::kFloat32: return launch<float>(params, stream);
-    case Element::kFloat16: return launch<__half>(params, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  // Groups of 8 bytes: of 16, some targets would spill.
+  return with_groups<8>(end.element, end.channels, {end.gradient, end.y, params.to_t},
+                        [&]<typename T, int N>() { return launch<T, N>(params, stream); });
 }
 
 }  // namespace styleclip::cuda

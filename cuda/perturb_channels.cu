@@ -114,12 +114,7 @@ cudaError_t launch_perturb_channels(const PerturbChannelsParams& params, cudaStr
   if (params.side > (1 << 30)) return cudaErrorInvalidValue;
   if (!countable({params.count, params.side, params.side, params.channels})) return cudaErrorInvalidValue;
   if (params.count == 0 || params.channels == 0 || params.side == 0) return cudaSuccess;
-  switch (params.element) {
-    case Element::kFloat32: return launch<float>(params, stream);
-    case Element::kFloat16: return launch<__half>(params, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_element(params.element, [&]<typename T>() { return launch<T>(params, stream); });
 }
 
 }  // namespace styleclip::cuda

@@ -116,12 +116,7 @@ cudaError_t launch_resample(const ResampleParams& params, cudaStream_t stream) {
   }
   if (params.planes > kMost || !countable({params.planes, v.from, h.from})) return cudaErrorInvalidValue;
   if (params.planes == 0 || v.to == 0 || h.to == 0) return cudaSuccess;
-  switch (params.element) {
-    case Element::kFloat32: return launch<float>(params, stream);
-    case Element::kFloat16: return launch<__half>(params, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_element(params.element, [&]<typename T>() { return launch<T>(params, stream); });
 }
 
 }  // namespace styleclip::cuda

@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T, int N>
-cudaError_t launch_groups(const StyledActivateParams& params, cudaStream_t stream) {
+cudaError_t launch(const StyledActivateParams& params, cudaStream_t stream) {
   const std::int64_t groups = params.channels / N;
   const std::int64_t pixels_at_once = groups < kThreads ? kThreads / groups : 1;
   const std::int64_t runs = quotient_up(params.pixels, pixels_at_once * kRounds);
@@ -115,21 +115,13 @@ cudaError_t launch_groups(const StyledActivateParams& params, cudaStream_t strea
   return cudaGetLastError();
 }
 
-template <typename T>
-cudaError_t launch(const StyledActivateParams& params, cudaStream_t stream) {
-  constexpr int kGroup = 16 / sizeof(T);
-  const bool groups =
-      in_groups<T, kGroup>(params.x, params.channels) && in_groups<T, kGroup>(params.y, params.channels);
-  return groups ? launch_groups<T, kGroup>(params, stream) : launch_groups<T, 1>(params, stream);
-}
-
 std::int64_t run_of(std::int64_t pixels) {
   const std::int64_t run = quotient_up(pixels, kMostRuns);
   return run > kLeastRun ? run : kLeastRun;
 }
 
 template <typename T, int N>
-cudaError_t launch_groups(const StyledGradients& params, void* to_x, cudaStream_t stream) {
+cudaError_t launch(const StyledGradients& params, void* to_x, cudaStream_t stream) {
   const std::int64_t runs = styled_activate_parts(params.pixels);
   if (runs > kMaxBlocks / params.pictures || !styled_sums_fit(params)) return cudaErrorInvalidValue;
   if (to_x != nullptr || params.to_gain != nullptr || params.to_bias != nullptr) {
@@ -141,25 +133,13 @@ cudaError_t launch_groups(const StyledGradients& params, void* to_x, cudaStream_
   return launch_styled_sums(params, runs, stream);
 }
 
-template <typename T>
-cudaError_t launch(const StyledGradients& params, void* to_x, cudaStream_t stream) {
-  constexpr int kGroup = 16 / sizeof(T);
-  const bool groups = in_groups<T, kGroup>(params.gradient, params.channels) &&
-                      in_groups<T, kGroup>(params.y, params.channels) && in_groups<T, kGroup>(to_x, params.channels);
-  return groups ? launch_groups<T, kGroup>(params, to_x, stream) : launch_groups<T, 1>(params, to_x, stream);
-}
-
 }  // namespace
 
 cudaError_t launch_styled_activate(const StyledActivateParams& params, cudaStream_t stream) {
   if (!countable({params.pictures, params.pixels, params.channels})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.pixels == 0 || params.channels == 0) return cudaSuccess;
-  switch (params.element) {
-    case Element::kFloat32: return launch<float>(params, stream);
-    case Element::kFloat16: return launch<__half>(params, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_groups(params.element, params.channels, {params.x, params.y},
+                     [&]<typename T, int N>() { return launch<T, N>(params, stream); });
 }
 
 std::int64_t styled_activate_parts(std::int64_t pixels) { return quotient_up(pixels, run_of(pixels)); }
@@ -167,12 +147,8 @@ std::int64_t styled_activate_parts(std::int64_t pixels) { return quotient_up(pix
 cudaError_t launch_styled_activate_backward(const StyledGradients& params, void* to_x, cudaStream_t stream) {
   if (!countable({params.pictures, params.pixels, params.channels})) return cudaErrorInvalidValue;
   if (params.pictures == 0 || params.pixels == 0 || params.channels == 0) return cudaSuccess;
-  switch (params.element) {
-    case Element::kFloat32: return launch<float>(params, to_x, stream);
-    case Element::kFloat16: return launch<__half>(params, to_x, stream);
-    case Element::kBFloat16: return launch<__nv_bfloat16>(params, to_x, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_groups(params.element, params.channels, {params.gradient, params.y, to_x},
+                     [&]<typename T, int N>() { return launch<T, N>(params, to_x, stream); });
 }
 
 }  // namespace styleclip::cuda

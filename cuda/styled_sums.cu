@@ -86,15 +86,6 @@ cudaError_t launch_noise(const StyledGradients& params, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-cudaError_t launch_noise(const StyledGradients& params, cudaStream_t stream) {
-  switch (params.element) {
-    case Element::kFloat32: return launch_noise<float>(params, stream);
-    case Element::kFloat16: return launch_noise<__half>(params, stream);
-    case Element::kBFloat16: return launch_noise<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
-}
-
 }  // namespace
 
 bool styled_sums_fit(const StyledGradients& params) {
@@ -116,7 +107,8 @@ cudaError_t launch_styled_sums(const StyledGradients& params, std::int64_t parts
     STYLECLIP_LAUNCH(styled_bias_kernel, static_cast<unsigned>(blocks), kThreads, stream, params, parts);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   }
-  return params.to_noise == nullptr ? cudaSuccess : launch_noise(params, stream);
+  if (params.to_noise == nullptr) return cudaSuccess;
+  return with_element(params.element, [&]<typename T>() { return launch_noise<T>(params, stream); });
 }
 
 }  // namespace styleclip::cuda
