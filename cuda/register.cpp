@@ -1,6 +1,6 @@
-// The kernels as implementations of the operators on CUDA tensors: the one file that knows both libtorch and CUDA.
-// Every operator takes the same five steps: validate, check layout, allocate, fill params, launch on the current
-// stream.
+// The kernels as implementations of the operators on CUDA tensors: with the other register*.cpp and arguments.h what knows
+// both libtorch and CUDA. Every operator takes the same five steps: validate, check layout, allocate, fill params, launch on
+// the current stream.
 //
 // The schemas are the core's (cpp/src/ops), which defines them before it opens this library. Only c10/cuda is included:
 // ATen/cuda wants headers of libraries that no kernel of ours uses.
@@ -11,24 +11,10 @@
 #include <torch/library.h>
 
 #include "accumulate_directions.h"
+#include "arguments.h"
 
 namespace styleclip::cuda {
 namespace {
-
-Element element_of(at::ScalarType type) {
-  if (type == at::kHalf) return Element::kFloat16;
-  if (type == at::kBFloat16) return Element::kBFloat16;
-  return Element::kFloat32;
-}
-
-void check_output(const at::Tensor& output, const char* name, at::ScalarType type, at::IntArrayRef sizes,
-                  const at::Tensor& input) {
-  TORCH_CHECK_TYPE(output.scalar_type() == type, "accumulate_directions: ", name, " is ", output.scalar_type(),
-                   ", not ", type);
-  TORCH_CHECK_VALUE(output.sizes() == sizes, "accumulate_directions: ", name, " is ", output.sizes(), ", not ", sizes);
-  TORCH_CHECK_VALUE(output.device() == input.device(), "accumulate_directions: ", name, " is on ", output.device(),
-                    ", plus on ", input.device());
-}
 
 /// Rows as the kernel reads them: the innermost dimension without gaps.
 at::Tensor with_whole_rows(const at::Tensor& embeddings) {
@@ -38,24 +24,15 @@ at::Tensor with_whole_rows(const at::Tensor& embeddings) {
 void accumulate_directions(const at::Tensor& plus, const at::Tensor& minus, at::Tensor& sum, at::Tensor& magnitude,
                            at::Tensor& count) {
   // Validate.
-  TORCH_CHECK_VALUE(plus.dim() == 3, "accumulate_directions: plus has ", plus.dim(),
-                    " dimensions, not [channels, images, dim]");
-  TORCH_CHECK_VALUE(minus.sizes() == plus.sizes(), "accumulate_directions: minus is ", minus.sizes(), ", plus ",
-                    plus.sizes());
-  const at::ScalarType type = plus.scalar_type();
-  TORCH_CHECK_TYPE(type == at::kFloat || type == at::kHalf || type == at::kBFloat16,
-                   "accumulate_directions: embeddings are ", type, ", not float32, float16 or bfloat16");
-  TORCH_CHECK_TYPE(minus.scalar_type() == type, "accumulate_directions: minus is ", minus.scalar_type(), ", plus ",
-                   type);
-  TORCH_CHECK_VALUE(minus.device() == plus.device(), "accumulate_directions: minus is on ", minus.device(),
-                    ", plus on ", plus.device());
-  const std::int64_t channels = plus.size(0);
-  const std::int64_t dim = plus.size(2);
+  const Arguments arguments("accumulate_directions", plus);
+  arguments.element("plus", plus, 3);
+  const std::int64_t channels = plus.size(0), dim = plus.size(2);
+  arguments.placed("minus", minus, plus.sizes(), plus.scalar_type());
   TORCH_CHECK_VALUE(dim >= 1 && dim <= kMaxEmbeddingDim, "accumulate_directions: embeddings of ", dim,
                     " numbers; the CUDA kernel takes 1 to ", kMaxEmbeddingDim);
-  check_output(sum, "sum", at::kDouble, {channels, dim}, plus);
-  check_output(magnitude, "magnitude", at::kDouble, {channels}, plus);
-  check_output(count, "count", at::kLong, {channels}, plus);
+  arguments.placed("sum", sum, {channels, dim}, at::kDouble);
+  arguments.placed("magnitude", magnitude, {channels}, at::kDouble);
+  arguments.placed("count", count, {channels}, at::kLong);
   const c10::cuda::CUDAGuard guard(plus.device());
 
   // Check layout.
@@ -82,7 +59,7 @@ void accumulate_directions(const at::Tensor& plus, const at::Tensor& minus, at::
   params.minus_channel_stride = minus_rows.stride(0);
   params.minus_image_stride = minus_rows.stride(1);
   params.sum_channel_stride = dim;
-  params.element = element_of(type);
+  params.element = element_of(plus.scalar_type());
 
   // Launch on the current stream.
   C10_CUDA_CHECK(launch_accumulate_directions(params, c10::cuda::getCurrentCUDAStream()));

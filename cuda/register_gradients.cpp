@@ -10,9 +10,9 @@
 
 #include <array>
 #include <cmath>
-#include <optional>
 #include <tuple>
 
+#include "arguments.h"
 #include "edit_loss.h"
 #include "filter_styled_activate.h"
 #include "resample.h"
@@ -21,61 +21,24 @@
 namespace styleclip::cuda {
 namespace {
 
-using Optional = std::optional<at::Tensor>;
 using Wanted = std::array<bool, 4>;
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 using LossAndGradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
-Element element_of(const at::Tensor& x) {
-  switch (x.scalar_type()) {
-    case at::kHalf: return Element::kFloat16;
-    case at::kBFloat16: return Element::kBFloat16;
-    default: return Element::kFloat32;
-  }
-}
-
-/// Validates the arguments of one operator against its first tensor.
-class Arguments {
+/// What the operators with gradients have besides.
+class GradientArguments : public Arguments {
  public:
-  Arguments(const char* op, const char* name, const at::Tensor& first, std::int64_t dimensions)
-      : op_(op), device_(first.device()) {
-    TORCH_CHECK_VALUE(first.dim() == dimensions, op_, ": ", name, " is ", first.sizes());
-    const at::ScalarType type = first.scalar_type();
-    TORCH_CHECK_TYPE(type == at::kFloat || type == at::kHalf || type == at::kBFloat16, op_, ": ", name, " is ", type,
-                     ", not float32, float16 or bfloat16");
-  }
-
-  /// float32 of this shape; without gaps, copied where it has some.
-  at::Tensor floats(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes) const {
-    return placed(name, tensor, sizes, at::kFloat).contiguous();
-  }
-  at::Tensor optional_floats(const char* name, const Optional& tensor, at::IntArrayRef sizes) const {
-    return tensor && tensor->defined() ? floats(name, *tensor, sizes) : at::Tensor();
-  }
-  /// Of this shape and type, as it lies.
-  const at::Tensor& placed(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes,
-                           at::ScalarType type) const {
-    TORCH_CHECK_VALUE(tensor.sizes() == sizes, op_, ": ", name, " is ", tensor.sizes(), ", not ", sizes);
-    TORCH_CHECK_TYPE(tensor.scalar_type() == type, op_, ": ", name, " is ", tensor.scalar_type(), ", not ", type);
-    TORCH_CHECK_VALUE(tensor.device() == device_, op_, ": ", name, " is on ", tensor.device(), ", not on ", device_);
-    return tensor;
+  GradientArguments(const char* op, const char* name, const at::Tensor& first, std::int64_t dimensions)
+      : Arguments(op, first) {
+    element(name, first, dimensions);
   }
   /// [h, w] or [n, h, w] or none.
   at::Tensor noise(const Optional& tensor, std::int64_t n, std::int64_t h, std::int64_t w) const {
     const bool each = tensor && tensor->defined() && tensor->dim() == 3;
     return each ? floats("noise", *tensor, {n, h, w}) : optional_floats("noise", tensor, {h, w});
   }
-  float limit(double value) const {
-    TORCH_CHECK_VALUE(value >= 0, op_, ": limit is ", value);
-    return static_cast<float>(value);
-  }
-
- private:
-  const char* op_;
-  at::Device device_;
 };
 
-const float* pointer(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr; }
 float* written(at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr<float>() : nullptr; }
 at::Tensor channels_last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 
@@ -87,7 +50,7 @@ float limit_in(at::ScalarType type, float limit) {
 }
 
 at::Tensor resample(const at::Tensor& images, const at::Tensor& vertical, const at::Tensor& horizontal) {
-  const Arguments arguments("resample", "images", images, 4);
+  const GradientArguments arguments("resample", "images", images, 4);
   TORCH_CHECK_VALUE(vertical.dim() == 2 && horizontal.dim() == 2, "resample: vertical is ", vertical.sizes(),
                     ", horizontal ", horizontal.sizes());
   const std::int64_t n = images.size(0), channels = images.size(1), h = images.size(2), w = images.size(3);
@@ -119,14 +82,14 @@ at::Tensor resample(const at::Tensor& images, const at::Tensor& vertical, const 
   params.horizontal = matrix(horizontal, 1);
   params.lines = lines.mutable_data_ptr<float>();
   params.planes = n * channels;
-  params.element = element_of(images);
+  params.element = element_of(images.scalar_type());
   C10_CUDA_CHECK(launch_resample(params, c10::cuda::getCurrentCUDAStream()));
   return result;
 }
 
 at::Tensor styled_activate(const at::Tensor& x, const Optional& gain, const at::Tensor& bias, const Optional& noise,
                            double limit) {
-  const Arguments arguments("styled_activate", "x", x, 4);
+  const GradientArguments arguments("styled_activate", "x", x, 4);
   const std::int64_t n = x.size(0), channels = x.size(1), h = x.size(2), w = x.size(3);
   const c10::cuda::CUDAGuard guard(x.device());
   const at::Tensor gain_here = arguments.optional_floats("gain", gain, {n, channels});
@@ -142,11 +105,11 @@ at::Tensor styled_activate(const at::Tensor& x, const Optional& gain, const at::
   params.noise = pointer(noise_here);
   params.noise_each = noise_here.defined() && noise_here.dim() == 3;
   params.y = y.mutable_data_ptr();
-  params.limit = limit_in(x.scalar_type(), arguments.limit(limit));
+  params.limit = limit_in(x.scalar_type(), arguments.limit("limit", limit));
   params.pictures = n;
   params.pixels = h * w;
   params.channels = channels;
-  params.element = element_of(x);
+  params.element = element_of(x.scalar_type());
   C10_CUDA_CHECK(launch_styled_activate(params, c10::cuda::getCurrentCUDAStream()));
   return y;
 }
@@ -158,7 +121,7 @@ struct End {
   StyledGradients params;
 };
 
-End end_of(const Arguments& arguments, const at::Tensor& gradient, const at::Tensor& y, const Optional& gain,
+End end_of(const GradientArguments& arguments, const at::Tensor& gradient, const at::Tensor& y, const Optional& gain,
            const at::Tensor& bias, const Optional& noise, double limit, Wanted wanted, std::int64_t parts) {
   const std::int64_t n = y.size(0), channels = y.size(1), h = y.size(2), w = y.size(3);
   End end;
@@ -187,7 +150,7 @@ End end_of(const Arguments& arguments, const at::Tensor& gradient, const at::Ten
   end.params.bias = pointer(end.bias);
   end.params.noise = pointer(end.noise);
   end.params.noise_each = end.noise.defined() && end.noise.dim() == 3;
-  end.params.limit = limit_in(y.scalar_type(), arguments.limit(limit));
+  end.params.limit = limit_in(y.scalar_type(), arguments.limit("limit", limit));
   end.params.to_gain = written(end.to_gain);
   end.params.to_bias = written(end.to_bias);
   end.params.to_noise = written(end.to_noise);
@@ -196,13 +159,13 @@ End end_of(const Arguments& arguments, const at::Tensor& gradient, const at::Ten
   end.params.pictures = n;
   end.params.pixels = h * w;
   end.params.channels = channels;
-  end.params.element = element_of(y);
+  end.params.element = element_of(y.scalar_type());
   return end;
 }
 
 Gradients styled_activate_backward(const at::Tensor& gradient, const at::Tensor& y, const Optional& gain,
                                    const at::Tensor& bias, const Optional& noise, double limit, Wanted wanted) {
-  const Arguments arguments("styled_activate_backward", "y", y, 4);
+  const GradientArguments arguments("styled_activate_backward", "y", y, 4);
   const c10::cuda::CUDAGuard guard(y.device());
   End end =
       end_of(arguments, gradient, y, gain, bias, noise, limit, wanted, styled_activate_parts(y.size(2) * y.size(3)));
@@ -215,7 +178,7 @@ Gradients styled_activate_backward(const at::Tensor& gradient, const at::Tensor&
 
 at::Tensor filter_styled_activate(const at::Tensor& t, const at::Tensor& filter, const Optional& gain,
                                   const at::Tensor& bias, const Optional& noise, double limit) {
-  const Arguments arguments("filter_styled_activate", "t", t, 4);
+  const GradientArguments arguments("filter_styled_activate", "t", t, 4);
   TORCH_CHECK_VALUE(t.size(2) > 0 && t.size(3) > 0, "filter_styled_activate: t is ", t.sizes());
   const std::int64_t n = t.size(0), channels = t.size(1), h = t.size(2) - 1, w = t.size(3) - 1;
   const c10::cuda::CUDAGuard guard(t.device());
@@ -234,12 +197,12 @@ at::Tensor filter_styled_activate(const at::Tensor& t, const at::Tensor& filter,
   params.noise = pointer(noise_here);
   params.noise_each = noise_here.defined() && noise_here.dim() == 3;
   params.y = y.mutable_data_ptr();
-  params.limit = limit_in(t.scalar_type(), arguments.limit(limit));
+  params.limit = limit_in(t.scalar_type(), arguments.limit("limit", limit));
   params.pictures = n;
   params.height = h;
   params.width = w;
   params.channels = channels;
-  params.element = element_of(t);
+  params.element = element_of(t.scalar_type());
   C10_CUDA_CHECK(launch_filter_styled_activate(params, c10::cuda::getCurrentCUDAStream()));
   return y;
 }
@@ -247,7 +210,7 @@ at::Tensor filter_styled_activate(const at::Tensor& t, const at::Tensor& filter,
 Gradients filter_styled_activate_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& filter,
                                           const Optional& gain, const at::Tensor& bias, const Optional& noise,
                                           double limit, Wanted wanted) {
-  const Arguments arguments("filter_styled_activate_backward", "y", y, 4);
+  const GradientArguments arguments("filter_styled_activate_backward", "y", y, 4);
   const std::int64_t n = y.size(0), channels = y.size(1), h = y.size(2), w = y.size(3);
   const c10::cuda::CUDAGuard guard(y.device());
   const at::Tensor filter_here = arguments.floats("filter", filter, {4});
@@ -270,7 +233,7 @@ LossAndGradients edit_loss_gradients(const at::Tensor& embedding, const at::Tens
                                      const at::Tensor& source, const Optional& identity,
                                      const Optional& source_identity, double lambda_clip, double lambda_l2,
                                      double lambda_id, bool mean, std::array<bool, 3> wanted) {
-  const Arguments arguments("edit_loss", "embedding", embedding, 2);
+  const GradientArguments arguments("edit_loss", "embedding", embedding, 2);
   const std::int64_t n = embedding.size(0), dim = embedding.size(1);
   const bool each = text.dim() == 3, has_identity = identity && identity->defined();
   TORCH_CHECK_VALUE(text.dim() == 2 || each, "edit_loss: text is ", text.sizes());

@@ -7,10 +7,9 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
-#include <optional>
-
 #include "activate.h"
 #include "add_to_canvas.h"
+#include "arguments.h"
 #include "clip_input.h"
 #include "filter_activate.h"
 #include "perturb_channels.h"
@@ -18,70 +17,29 @@
 namespace styleclip::cuda {
 namespace {
 
-using Optional = std::optional<at::Tensor>;
-
-Element element_of(const at::Tensor& y) {
-  switch (y.scalar_type()) {
-    case at::kHalf: return Element::kFloat16;
-    case at::kBFloat16: return Element::kBFloat16;
-    default: return Element::kFloat32;
-  }
-}
-
-/// Validates the arguments of one operator against its activations.
-class Arguments {
+/// What the sweep's operators have besides: large tensors that are written in place.
+class SweepArguments : public Arguments {
  public:
-  Arguments(const char* op, const at::Tensor& first) : op_(op), device_(first.device()) {}
+  using Arguments::Arguments;
 
   void activations(const char* name, const at::Tensor& y) const {
-    TORCH_CHECK_VALUE(y.dim() == 4 && y.size(2) == y.size(3), op_, ": ", name, " is ", y.sizes(),
+    TORCH_CHECK_VALUE(y.dim() == 4 && y.size(2) == y.size(3), op(), ": ", name, " is ", y.sizes(),
                       ", not [n, channels, r, r]");
     element(name, y);
-    TORCH_CHECK_VALUE(y.is_contiguous(at::MemoryFormat::ChannelsLast), op_, ": ", name,
+    TORCH_CHECK_VALUE(y.is_contiguous(at::MemoryFormat::ChannelsLast), op(), ": ", name,
                       " does not lie channels last without gaps");
   }
-  void element(const char* name, const at::Tensor& y) const {
-    const at::ScalarType type = y.scalar_type();
-    TORCH_CHECK_TYPE(type == at::kFloat || type == at::kHalf || type == at::kBFloat16, op_, ": ", name, " is ", type,
-                     ", not float32, float16 or bfloat16");
-    device(name, y);
-  }
-  /// float32 of this shape; without gaps, copied where it has some.
-  at::Tensor floats(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes) const {
-    TORCH_CHECK_VALUE(tensor.sizes() == sizes, op_, ": ", name, " is ", tensor.sizes(), ", not ", sizes);
-    TORCH_CHECK_TYPE(tensor.scalar_type() == at::kFloat, op_, ": ", name, " is ", tensor.scalar_type(),
-                     ", not float32");
-    device(name, tensor);
-    return tensor.contiguous();
-  }
-  at::Tensor optional_floats(const char* name, const Optional& tensor, at::IntArrayRef sizes) const {
-    return tensor && tensor->defined() ? floats(name, *tensor, sizes) : at::Tensor();
-  }
-  /// What is written in place: float32 of this shape, as it lies.
+  /// float32 of this shape, as it lies.
   void written_floats(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes) const {
-    floats(name, tensor, sizes);
-    TORCH_CHECK_VALUE(tensor.is_contiguous(), op_, ": ", name, " has gaps or another order in memory");
+    placed(name, tensor, sizes, at::kFloat);
+    TORCH_CHECK_VALUE(tensor.is_contiguous(), op(), ": ", name, " has gaps or another order in memory");
   }
-  float limit(const char* name, double value) const {
-    TORCH_CHECK_VALUE(value >= 0, op_, ": ", name, " is ", value);
-    return static_cast<float>(value);
-  }
-
- private:
-  void device(const char* name, const at::Tensor& tensor) const {
-    TORCH_CHECK_VALUE(tensor.device() == device_, op_, ": ", name, " is on ", tensor.device(), ", not on ", device_);
-  }
-
-  const char* op_;
-  at::Device device_;
 };
-
-const float* pointer(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr; }
 
 void perturb_channels(const at::Tensor& planes, const at::Tensor& taps, const at::Tensor& linear,
                       const at::Tensor& steps, const at::Tensor& gains, const at::Tensor& bias, const Optional& noise,
                       double limit, at::Tensor& y) {
-  const Arguments arguments("perturb_channels", y);
+  const SweepArguments arguments("perturb_channels", y);
   arguments.activations("y", y);
   TORCH_CHECK_VALUE(y.size(0) % 2 == 0, "perturb_channels: y has an odd number of pictures");
   const std::int64_t count = y.size(0) / 2, channels = y.size(1), side = y.size(2);
@@ -107,12 +65,12 @@ void perturb_channels(const at::Tensor& planes, const at::Tensor& taps, const at
   params.count = count;
   params.channels = channels;
   params.side = side;
-  params.element = element_of(y);
+  params.element = element_of(y.scalar_type());
   C10_CUDA_CHECK(launch_perturb_channels(params, c10::cuda::getCurrentCUDAStream()));
 }
 
 void activate(at::Tensor& y, const at::Tensor& bias, const Optional& noise, double limit) {
-  const Arguments arguments("activate", y);
+  const SweepArguments arguments("activate", y);
   arguments.activations("y", y);
   const c10::cuda::CUDAGuard guard(y.device());
   const at::Tensor bias_here = arguments.floats("bias", bias, {y.size(1)});
@@ -126,13 +84,13 @@ void activate(at::Tensor& y, const at::Tensor& bias, const Optional& noise, doub
   params.pictures = y.size(0);
   params.pixels = y.size(2) * y.size(2);
   params.channels = y.size(1);
-  params.element = element_of(y);
+  params.element = element_of(y.scalar_type());
   C10_CUDA_CHECK(launch_activate(params, c10::cuda::getCurrentCUDAStream()));
 }
 
 void filter_activate(const at::Tensor& t, const at::Tensor& filter, const at::Tensor& bias, const Optional& noise,
                      double limit, at::Tensor& y) {
-  const Arguments arguments("filter_activate", y);
+  const SweepArguments arguments("filter_activate", y);
   arguments.activations("y", y);
   arguments.activations("t", t);
   const std::int64_t side = y.size(2);
@@ -156,12 +114,12 @@ void filter_activate(const at::Tensor& t, const at::Tensor& filter, const at::Te
   params.pictures = y.size(0);
   params.side = side;
   params.channels = y.size(1);
-  params.element = element_of(y);
+  params.element = element_of(y.scalar_type());
   C10_CUDA_CHECK(launch_filter_activate(params, c10::cuda::getCurrentCUDAStream()));
 }
 
 /// What both ways onto the canvas share: `params` holds y's pointer and, of a layer's end, everything.
-void to_canvas(const Arguments& arguments, AddToCanvasParams params, const at::Tensor& y, const at::Tensor& weight,
+void to_canvas(const SweepArguments& arguments, AddToCanvasParams params, const at::Tensor& y, const at::Tensor& weight,
                const at::Tensor& rgb_bias, double rgb_limit, const Optional& matrix, at::Tensor& canvas) {
   const std::int64_t pictures = y.size(0), channels = y.size(1), side = y.size(2);
   const bool resamples = matrix && matrix->defined();
@@ -192,13 +150,13 @@ void to_canvas(const Arguments& arguments, AddToCanvasParams params, const at::T
   params.side = side;
   params.channels = channels;
   params.size = size;
-  params.element = element_of(y);
+  params.element = element_of(y.scalar_type());
   C10_CUDA_CHECK(launch_add_to_canvas(params, c10::cuda::getCurrentCUDAStream()));
 }
 
 void add_to_canvas(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
                    const Optional& matrix, at::Tensor& canvas) {
-  const Arguments arguments("add_to_canvas", y);
+  const SweepArguments arguments("add_to_canvas", y);
   arguments.activations("y", y);
   const c10::cuda::CUDAGuard guard(y.device());
   AddToCanvasParams params;
@@ -209,7 +167,7 @@ void add_to_canvas(const at::Tensor& y, const at::Tensor& weight, const at::Tens
 void activate_to_canvas(at::Tensor& y, const at::Tensor& bias, const Optional& noise, double limit,
                         const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit, const Optional& matrix,
                         at::Tensor& canvas, bool keep) {
-  const Arguments arguments("activate_to_canvas", y);
+  const SweepArguments arguments("activate_to_canvas", y);
   arguments.activations("y", y);
   const c10::cuda::CUDAGuard guard(y.device());
   const at::Tensor bias_here = arguments.floats("bias", bias, {y.size(1)});
@@ -226,7 +184,7 @@ void activate_to_canvas(at::Tensor& y, const at::Tensor& bias, const Optional& n
 
 void clip_input(const at::Tensor& canvas, const at::Tensor& mean, const at::Tensor& deviation, std::int64_t patch,
                 at::Tensor& out) {
-  const Arguments arguments("clip_input", canvas);
+  const SweepArguments arguments("clip_input", canvas);
   TORCH_CHECK_VALUE(canvas.dim() == 4, "clip_input: canvas is ", canvas.sizes(), ", not [n, 3, size, size]");
   const std::int64_t pictures = canvas.size(0), size = canvas.size(2);
   TORCH_CHECK_VALUE(patch >= 0 && (patch == 0 || size % patch == 0), "clip_input: size ", size,
@@ -250,7 +208,7 @@ void clip_input(const at::Tensor& canvas, const at::Tensor& mean, const at::Tens
   params.pictures = pictures;
   params.size = size;
   params.patch = patch > 0 ? patch : size;
-  params.element = element_of(out);
+  params.element = element_of(out.scalar_type());
   C10_CUDA_CHECK(launch_clip_input(params, c10::cuda::getCurrentCUDAStream()));
 }
 
