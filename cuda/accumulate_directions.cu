@@ -15,15 +15,14 @@
 // A row longer than 512 elements is shared by several warps ("parts"), which meet through shared memory.
 #include "accumulate_directions.h"
 
-#include "elements.h"
-
 #include <algorithm>
+
+#include "elements.h"
+#include "warps.h"
 
 namespace styleclip::cuda {
 namespace {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kMaxWarps = 8;
 constexpr int kMaxThreads = kMaxWarps * kWarp;
 constexpr int kVector = 4;               // neighbouring elements that a lane loads at once: 16 bytes of float32
@@ -66,19 +65,12 @@ struct Place {
   __device__ int group() const { return warp / parts; }
 };
 
-/// The sum over the warp's lanes, the same bits in every lane (a butterfly adds the same pairs on both sides).
-__device__ __forceinline__ double warp_sum(double x) {
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(kAllLanes, x, offset);
-  return x;
-}
-
 /// Replaces N partial sums of each lane by their sums over the row. With several parts it holds one barrier, so every
 /// thread of the block must call it; `meeting` may be written again only after another barrier, so callers alternate.
 template <int N>
 __device__ __forceinline__ void row_sums(double (&sums)[N], double (&meeting)[N][kMaxWarps], const Place& place) {
 #pragma unroll
-  for (int n = 0; n < N; ++n) sums[n] = warp_sum(sums[n]);
+  for (int n = 0; n < N; ++n) sums[n] = sum_of_warp(sums[n]);
   if (place.parts == 1) return;
 #pragma unroll
   for (int n = 0; n < N; ++n) {

@@ -9,49 +9,18 @@
 //      neighbours', so a line is read a few times, from the L2 cache.
 // One step, each block with its own rows of the canvas, would read y's rows at the edges of the bands twice instead.
 //
-// The band of each row of M is found first (a block a row, some microseconds) and stored tap by tap, [tap, row], so that
-// neighbouring threads read neighbouring weights.
+// The band of each row of M is found first (bands.cu).
 #include "add_to_canvas.h"
 
+#include "bands.h"
 #include "elements.h"
+#include "warps.h"
 
 namespace styleclip::cuda {
 namespace {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kThreads = 256;
 constexpr int kSegment = 1024;  // pixels of a row that are in shared memory at once
-
-// ---------------------------------------------------------------------------------------------------------------------
-// The band of a row of M: band_rows [0, row] its first column that is not zero, [1, row] how many there are up to the last
-
-__global__ void __launch_bounds__(kWarp) find_bands_kernel(const AddToCanvasParams params) {
-  const std::int64_t row = blockIdx.x;
-  const int lane = static_cast<int>(threadIdx.x);
-  const int side = static_cast<int>(params.side);
-  const float* weights = params.matrix + row * side;
-  int first = side;
-  int last = -1;
-  for (int column = lane; column < side; column += kWarp) {
-    if (weights[column] == 0.0f) continue;  // NaN is not zero
-    if (first == side) first = column;
-    last = column;
-  }
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-    const int other_first = __shfl_xor_sync(kAllLanes, first, offset);
-    const int other_last = __shfl_xor_sync(kAllLanes, last, offset);
-    if (other_first < first) first = other_first;
-    if (other_last > last) last = other_last;
-  }
-  const int count = last < 0 ? 0 : last - first + 1;
-  if (lane == 0) {
-    params.band_rows[row] = first;
-    params.band_rows[params.size + row] = count;
-  }
-  for (int tap = lane; tap < count; tap += kWarp) params.band_weights[tap * params.size + row] = weights[first + tap];
-}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Step 1: a row of a picture
@@ -236,8 +205,8 @@ cudaError_t launch_add_to_canvas(const AddToCanvasParams& params, cudaStream_t s
   if (params.pictures == 0 || side == 0 || size == 0) return cudaSuccess;
   if (params.pictures > kMaxBlocks / side || params.pictures > kMaxBlocks / size) return cudaErrorInvalidValue;
   if (params.matrix == nullptr) return launch_rows(params, stream);
-  STYLECLIP_LAUNCH(find_bands_kernel, static_cast<unsigned>(size), kWarp, stream, params);
-  if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
+  const BandedMatrix matrix{params.matrix, size, side, side, 1, params.band_weights, params.band_rows};
+  if (const cudaError_t error = launch_find_bands(matrix, stream); error != cudaSuccess) return error;
   if (const cudaError_t error = launch_rows(params, stream); error != cudaSuccess) return error;
   STYLECLIP_LAUNCH(sum_lines_kernel, static_cast<unsigned>(params.pictures * size), kThreads, stream, params);
   return cudaGetLastError();

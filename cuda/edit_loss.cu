@@ -5,20 +5,13 @@
 #include "edit_loss.h"
 
 #include "elements.h"
+#include "warps.h"
 
 namespace styleclip::cuda {
 namespace {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
-
-__device__ __forceinline__ double sum_of_warp(double value) {
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kAllLanes, value, offset);
-  return value;
-}
 
 /// The sum over the block, to every thread.
 __device__ __forceinline__ double sum_of_block(double value, double (&memory)[kWarps]) {

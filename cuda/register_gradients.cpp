@@ -67,13 +67,13 @@ at::Tensor resample(const at::Tensor& images, const at::Tensor& vertical, const 
   const auto matrix = [&](const at::Tensor& of, std::size_t i) {
     weights[i] = at::empty({of.numel()}, floats);
     bands[i] = at::empty({2, of.size(0)}, floats.dtype(at::kInt));
-    return ResampleMatrix{of.const_data_ptr<float>(),
-                          of.size(0),
-                          of.size(1),
-                          of.stride(0),
-                          of.stride(1),
-                          weights[i].mutable_data_ptr<float>(),
-                          bands[i].mutable_data_ptr<std::int32_t>()};
+    return BandedMatrix{of.const_data_ptr<float>(),
+                        of.size(0),
+                        of.size(1),
+                        of.stride(0),
+                        of.stride(1),
+                        weights[i].mutable_data_ptr<float>(),
+                        bands[i].mutable_data_ptr<std::int32_t>()};
   };
   ResampleParams params;
   params.images = dense.const_data_ptr();

@@ -1,7 +1,6 @@
-// The separable resample, by bands. The band of each row of both matrices is found first (a warp a row, some microseconds)
-// and stored tap by tap, so that neighbouring threads read neighbouring weights. Then across: lines in float32, a thread a
-// number, whose neighbours' bands overlap its own, so that the first cache serves most of its reads; then down, where a
-// warp's reads lie side by side. Each number is summed by one thread in order: the same bits every time.
+// The separable resample, by bands. The band of each row of both matrices is found first (bands.cu). Then across: lines in
+// float32, a thread a number, whose neighbours' bands overlap its own, so that the first cache serves most of its reads;
+// then down, where a warp's reads lie side by side. Each number is summed by one thread in order: the same bits every time.
 #include "resample.h"
 
 #include "elements.h"
@@ -9,46 +8,15 @@
 namespace styleclip::cuda {
 namespace {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kThreads = 256;
 constexpr int kMost = 1 << 30;
-
-__global__ void __launch_bounds__(kWarp) resample_bands_kernel(const ResampleMatrix matrix) {
-  const std::int64_t row = blockIdx.x;
-  const int lane = static_cast<int>(threadIdx.x);
-  const int from = static_cast<int>(matrix.from);
-  const float* data = matrix.data + row * matrix.row_stride;
-  int first = from;
-  int last = -1;
-  for (int i = lane; i < from; i += kWarp) {
-    if (data[i * matrix.column_stride] == 0.0f) continue;  // NaN is not zero
-    if (first == from) first = i;
-    last = i;
-  }
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-    const int other_first = __shfl_xor_sync(kAllLanes, first, offset);
-    const int other_last = __shfl_xor_sync(kAllLanes, last, offset);
-    if (other_first < first) first = other_first;
-    if (other_last > last) last = other_last;
-  }
-  const int count = last < 0 ? 0 : last - first + 1;
-  if (lane == 0) {
-    matrix.bands[row] = first;
-    matrix.bands[matrix.to + row] = count;
-  }
-  for (int tap = lane; tap < count; tap += kWarp) {
-    matrix.weights[tap * matrix.to + row] = data[(first + tap) * matrix.column_stride];
-  }
-}
 
 /// One number of a line; `at` counts through [planes, vertical.from, horizontal.to].
 template <typename T>
 __global__ void __launch_bounds__(kThreads) resample_across_kernel(const ResampleParams params, std::int64_t count) {
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (at >= count) return;
-  const ResampleMatrix& matrix = params.horizontal;
+  const BandedMatrix& matrix = params.horizontal;
   const std::int64_t row = at / matrix.to, column = at - row * matrix.to;
   const int taps = matrix.bands[matrix.to + column];
   const T* from = static_cast<const T*>(params.images) + row * matrix.from + matrix.bands[column];
@@ -64,7 +32,7 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) resample_down_kernel(const ResampleParams params, std::int64_t count) {
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (at >= count) return;
-  const ResampleMatrix& matrix = params.vertical;
+  const BandedMatrix& matrix = params.vertical;
   const std::int64_t width = params.horizontal.to;
   const std::int64_t line = at / width, column = at - line * width;
   const std::int64_t plane = line / matrix.to, row = line - plane * matrix.to;
@@ -77,11 +45,6 @@ __global__ void __launch_bounds__(kThreads) resample_down_kernel(const ResampleP
   static_cast<T*>(params.result)[at] = from_float<T>(sum);
 }
 
-cudaError_t launch_bands(const ResampleMatrix& matrix, cudaStream_t stream) {
-  STYLECLIP_LAUNCH(resample_bands_kernel, static_cast<unsigned>(matrix.to), kWarp, stream, matrix);
-  return cudaGetLastError();
-}
-
 template <typename T>
 cudaError_t launch(const ResampleParams& params, cudaStream_t stream) {
   const std::int64_t width = params.horizontal.to;
@@ -91,8 +54,8 @@ cudaError_t launch(const ResampleParams& params, cudaStream_t stream) {
   }
   const std::int64_t across = params.planes * params.vertical.from * width;
   const std::int64_t down = params.planes * params.vertical.to * width;
-  for (const ResampleMatrix* matrix : {&params.horizontal, &params.vertical}) {
-    const cudaError_t error = launch_bands(*matrix, stream);
+  for (const BandedMatrix* matrix : {&params.horizontal, &params.vertical}) {
+    const cudaError_t error = launch_find_bands(*matrix, stream);
     if (error != cudaSuccess) return error;
   }
   if (across > 0) {
@@ -109,8 +72,8 @@ cudaError_t launch(const ResampleParams& params, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t launch_resample(const ResampleParams& params, cudaStream_t stream) {
-  const ResampleMatrix& v = params.vertical;
-  const ResampleMatrix& h = params.horizontal;
+  const BandedMatrix& v = params.vertical;
+  const BandedMatrix& h = params.horizontal;
   for (const std::int64_t size : {v.to, v.from, h.to, h.from}) {
     if (size < 0 || size > kMost) return cudaErrorInvalidValue;
   }

@@ -4,24 +4,16 @@
 
 #include <cstdint>
 
+#include "bands.h"
 #include "element.h"
 
 namespace styleclip::cuda {
-
-/// A matrix [to, from] on the device, and work memory for its bands.
-struct ResampleMatrix {
-  const float* data = nullptr;
-  std::int64_t to = 0, from = 0;
-  std::int64_t row_stride = 0, column_stride = 0;  // a transposed matrix is as good
-  float* weights = nullptr;                        // [from, to]: tap by tap, of each row from its first on
-  std::int32_t* bands = nullptr;                   // [2, to]: the first entry that is not zero; how many up to the last
-};
 
 /// Device pointers to memory without gaps.
 struct ResampleParams {
   const void* images = nullptr;  // [planes, vertical.from, horizontal.from] of `element`
   void* result = nullptr;        // [planes, vertical.to, horizontal.to] of `element`, written
-  ResampleMatrix vertical, horizontal;
+  BandedMatrix vertical, horizontal;
   float* lines = nullptr;  // work memory [planes, vertical.from, horizontal.to]
   std::int64_t planes = 0;
   Element element = Element::kFloat32;

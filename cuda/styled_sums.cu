@@ -6,12 +6,11 @@
 #include <limits>
 
 #include "styled.h"
+#include "warps.h"
 
 namespace styleclip::cuda {
 namespace {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
@@ -73,8 +72,7 @@ __global__ void __launch_bounds__(kThreads) styled_noise_kernel(const StyledGrad
       sum += unstyled(to_float(gradient[channel]), to_float(y[channel]), params.limit);
     }
   }
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(kAllLanes, sum, offset);
+  sum = sum_of_warp(sum);
   if (lane == 0) params.to_noise[at] = sum;
 }
 

@@ -105,7 +105,7 @@ class Launcher {
       params.images = from;
       params.result = to;
       const auto matrix = [&](const std::vector<float>& of, std::int64_t rows, std::int64_t columns, int i) {
-        cuda::ResampleMatrix result{
+        cuda::BandedMatrix result{
             pointer(of),          rows,   columns, which_.transposed ? 1 : columns, which_.transposed ? rows : 1,
             writable(weights[i]), nullptr};
         if (backwards) {
