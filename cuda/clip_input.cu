@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads) clip_input_kernel(const ClipInputPar
 
 template <typename T>
 cudaError_t launch(const ClipInputParams& params, cudaStream_t stream) {
-  const std::int64_t rows = (params.size < kThreads ? kThreads / params.size : 1) * kRounds;
+  const std::int64_t rows = pixels_at_once(params.size, kThreads) * kRounds;
   const std::int64_t strips = quotient_up(params.size, rows);
   if (strips > kMaxBlocks / 3 / params.pictures) return cudaErrorInvalidValue;
   STYLECLIP_LAUNCH(clip_input_kernel<T>, static_cast<unsigned>(params.pictures * 3 * strips), kThreads, stream, params,

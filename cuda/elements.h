@@ -105,6 +105,9 @@ __device__ __forceinline__ Share share_pixels(std::int64_t groups) {
   return {thread % at_once, thread / at_once, at_once, threads / at_once};
 }
 
+/// The pixels that a block of so many threads takes at once: Share's `pixels`, for a launcher.
+inline std::int64_t pixels_at_once(std::int64_t groups, int threads) { return groups < threads ? threads / groups : 1; }
+
 /// The most blocks of a one-dimensional grid.
 inline constexpr std::int64_t kMaxBlocks = 0x7fffffff;
 /// Whether a · b · c numbers, a thread each, fit into a grid of blocks of so many threads. Sizes of 0 and above, whose product

@@ -1,52 +1,16 @@
 // An up layer's FIR filter, gain, noise, bias, leaky ReLU and clamp in one pass, and backwards the same with the filter
-// turned round. As in filter_activate.cu a thread keeps to one column and one group of channels and walks down: it sums each
-// row across, keeps the sums of four rows in registers and sums those down, without barriers. Backwards it takes each
-// neighbour's gradient through the layer's end first; of its own column it adds up the gradients to gain and bias on the
-// way, and the block's are summed at the end.
+// turned round. A thread keeps to one column and one group of channels and walks down (filter_rows.h says how). Backwards it
+// takes each neighbour's gradient through the layer's end first; of its own column it adds up the gradients to gain and bias
+// on the way, and the block's are summed at the end.
 #include "filter_styled_activate.h"
 
+#include "filter_rows.h"
 #include "styled.h"
 
 namespace styleclip::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kRows = 32;  // that a thread walks down
-
-/// A block's place: tiles of columns and of kRows rows of each picture.
-struct Tile {
-  std::int64_t picture, part;
-  int first, last, column;
-};
-
-__device__ __forceinline__ Tile tile_of(const Share& share, std::int64_t tiles_across, std::int64_t tiles_down,
-                                        std::int64_t height) {
-  const std::int64_t across = blockIdx.x % tiles_across;
-  const std::int64_t down = blockIdx.x / tiles_across % tiles_down;
-  const int first = static_cast<int>(down) * kRows;
-  const int end = static_cast<int>(height);
-  return {blockIdx.x / tiles_across / tiles_down, blockIdx.x, first, first + kRows < end ? first + kRows : end,
-          static_cast<int>(across) * share.pixels + share.pixel};
-}
-
-/// The sum across of one row of t, at a column of y. `t`: that column of row 0.
-template <typename T, int N>
-__device__ __forceinline__ void filter_row(const T* __restrict__ t, int row, int column, int height, int width,
-                                           std::int64_t channels, const float (&filter)[4], float (&sum)[N]) {
-#pragma unroll
-  for (int i = 0; i < N; ++i) sum[i] = 0;
-  if (row < 0 || row > height) return;
-  t += row * ((width + 1) * channels);
-#pragma unroll
-  for (int tap = 0; tap < 4; ++tap) {
-    const int at = column + tap - 1;
-    if (at < 0 || at > width) continue;
-    float x[N];
-    load(t + (tap - 1) * channels, x);
-#pragma unroll
-    for (int i = 0; i < N; ++i) sum[i] += filter[tap] * x[i];
-  }
-}
 
 template <typename T, int N>
 __global__ void __launch_bounds__(kThreads, 2)  // two blocks a processor: 128 registers
@@ -62,9 +26,6 @@ __global__ void __launch_bounds__(kThreads, 2)  // two blocks a processor: 128 r
   const std::int64_t pixels = params.height * params.width;
   const float* noises =
       params.noise == nullptr ? nullptr : params.noise + (params.noise_each ? tile.picture * pixels : 0);
-  float filter[4];
-#pragma unroll
-  for (int tap = 0; tap < 4; ++tap) filter[tap] = params.filter[tap];
   for (std::int64_t group = share.group; group < groups; group += share.groups_at_once) {
     const T* t =
         static_cast<const T*>(params.t) + (tile.picture * (height + 1) * (width + 1) + column) * channels + group * N;
@@ -75,30 +36,14 @@ __global__ void __launch_bounds__(kThreads, 2)  // two blocks a processor: 128 r
       bias[i] = params.bias[group * N + i];
       gain[i] = params.gain == nullptr ? 1.0f : params.gain[tile.picture * channels + group * N + i];
     }
-    float sums[4][N];
+    const auto finish = [&](int row, float(&x)[N]) {
+      const std::int64_t pixel = static_cast<std::int64_t>(row) * width + column;
+      const float noise = noises == nullptr ? 0.0f : noises[pixel];
 #pragma unroll
-    for (int i = 0; i < 3; ++i) {
-      filter_row<T, N>(t, tile.first + i - 1, column, height, width, channels, filter, sums[i]);
-    }
-    // The four sums change places by name, not by moving: four rows a round.
-#pragma unroll 1
-    for (int row = tile.first; row < tile.last; row += 4) {
-#pragma unroll
-      for (int phase = 0; phase < 4; ++phase) {
-        if (row + phase >= tile.last) break;
-        filter_row<T, N>(t, row + phase + 2, column, height, width, channels, filter, sums[(phase + 3) % 4]);
-        const std::int64_t pixel = static_cast<std::int64_t>(row + phase) * width + column;
-        const float noise = noises == nullptr ? 0.0f : noises[pixel];
-        float x[N];
-#pragma unroll
-        for (int i = 0; i < N; ++i) {
-          const float sum = filter[0] * sums[phase][i] + filter[1] * sums[(phase + 1) % 4][i] +
-                            filter[2] * sums[(phase + 2) % 4][i] + filter[3] * sums[(phase + 3) % 4][i];
-          x[i] = styled(gain[i] * sum + (noise + bias[i]), params.limit);
-        }
-        store(x, y + pixel * channels);
-      }
-    }
+      for (int i = 0; i < N; ++i) x[i] = styled(gain[i] * x[i] + (noise + bias[i]), params.limit);
+      store(x, y + pixel * channels);
+    };
+    filter_down<T, N>(t, tile.first, tile.last, column, height, width, channels, params.filter, finish);
   }
 }
 
@@ -201,12 +146,10 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-std::int64_t columns_at_once(std::int64_t groups) { return groups < kThreads ? kThreads / groups : 1; }
-
 template <typename T, int N>
 cudaError_t launch(const FilterStyledActivateParams& params, cudaStream_t stream) {
-  const std::int64_t tiles_across = quotient_up(params.width, columns_at_once(params.channels / N));
-  const std::int64_t tiles_down = quotient_up(params.height, kRows);
+  const std::int64_t tiles_across = quotient_up(params.width, pixels_at_once(params.channels / N, kThreads));
+  const std::int64_t tiles_down = quotient_up(params.height, kFilterRows);
   if (tiles_across * tiles_down > kMaxBlocks / params.pictures) return cudaErrorInvalidValue;
   STYLECLIP_LAUNCH((filter_styled_activate_kernel<T, N>),
                    static_cast<unsigned>(params.pictures * tiles_across * tiles_down), kThreads, stream, params,
@@ -217,8 +160,8 @@ cudaError_t launch(const FilterStyledActivateParams& params, cudaStream_t stream
 template <typename T, int N>
 cudaError_t launch(const FilterStyledGradients& params, cudaStream_t stream) {
   const StyledGradients& end = params.end;
-  const std::int64_t tiles_across = quotient_up(params.width + 1, columns_at_once(end.channels / N));
-  const std::int64_t tiles_down = quotient_up(params.height + 1, kRows);
+  const std::int64_t tiles_across = quotient_up(params.width + 1, pixels_at_once(end.channels / N, kThreads));
+  const std::int64_t tiles_down = quotient_up(params.height + 1, kFilterRows);
   const std::int64_t tiles = tiles_across * tiles_down;
   if (tiles > kMaxBlocks / end.pictures || !styled_sums_fit(end)) return cudaErrorInvalidValue;
   if (params.to_t != nullptr || end.to_gain != nullptr || end.to_bias != nullptr) {
@@ -246,7 +189,7 @@ cudaError_t launch_filter_styled_activate(const FilterStyledActivateParams& para
 
 std::int64_t filter_styled_activate_parts(std::int64_t height, std::int64_t width, std::int64_t channels) {
   if (channels <= 0) return 0;
-  return quotient_up(width + 1, columns_at_once(channels)) * quotient_up(height + 1, kRows);
+  return quotient_up(width + 1, pixels_at_once(channels, kThreads)) * quotient_up(height + 1, kFilterRows);
 }
 
 cudaError_t launch_filter_styled_activate_backward(const FilterStyledGradients& params, cudaStream_t stream) {

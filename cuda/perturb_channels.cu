@@ -87,8 +87,7 @@ __global__ void __launch_bounds__(kThreads, 2)  // two blocks a processor: 128 r
 
 template <typename T, int N>
 cudaError_t launch_groups(const PerturbChannelsParams& params, cudaStream_t stream) {
-  const std::int64_t groups = params.channels / N;
-  const std::int64_t runs_at_once = groups < kThreads ? kThreads / groups : 1;
+  const std::int64_t runs_at_once = pixels_at_once(params.channels / N, kThreads);
   const std::int64_t runs_a_row = quotient_up(params.side, kRun);
   const std::int64_t runs = runs_a_row * params.side;
   const std::int64_t chunks = quotient_up(runs, runs_at_once * kRounds);

@@ -106,9 +106,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T, int N>
 cudaError_t launch(const StyledActivateParams& params, cudaStream_t stream) {
-  const std::int64_t groups = params.channels / N;
-  const std::int64_t pixels_at_once = groups < kThreads ? kThreads / groups : 1;
-  const std::int64_t runs = quotient_up(params.pixels, pixels_at_once * kRounds);
+  const std::int64_t runs = quotient_up(params.pixels, pixels_at_once(params.channels / N, kThreads) * kRounds);
   if (runs > kMaxBlocks / params.pictures) return cudaErrorInvalidValue;
   STYLECLIP_LAUNCH((styled_activate_kernel<T, N>), static_cast<unsigned>(params.pictures * runs), kThreads, stream,
                    params, runs);
