@@ -77,7 +77,10 @@ cudaError_t launch_resample(const ResampleParams& params, cudaStream_t stream) {
   for (const std::int64_t size : {v.to, v.from, h.to, h.from}) {
     if (size < 0 || size > kMost) return cudaErrorInvalidValue;
   }
-  if (params.planes > kMost || !countable({params.planes, v.from, h.from})) return cudaErrorInvalidValue;
+  if (params.planes > kMost || !countable({params.planes, v.from, h.from}) || !countable({v.to, v.from}) ||
+      !countable({h.to, h.from})) {
+    return cudaErrorInvalidValue;
+  }
   if (params.planes == 0 || v.to == 0 || h.to == 0) return cudaSuccess;
   return with_element(params.element, [&]<typename T>() { return launch<T>(params, stream); });
 }
