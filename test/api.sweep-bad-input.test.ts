@@ -4,16 +4,8 @@
  */
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import {
-  readSafetensors,
-  type SafetensorsInput,
-  safetensorsFloat32,
-  writeSafetensors,
-} from '../dist/files/safetensors.js';
-import {
-  makeArchive,
   type Progress,
   type Relevance,
   StyleClip,
@@ -21,7 +13,7 @@ import {
   type SweepMethod,
   type SweepOptions,
 } from '../dist/index.js';
-import { testFolder, TINY, tinyStyleClip } from './helpers/public-models.js';
+import { makeBroken, testFolder, TINY, tinyStyleClip } from './helpers/public-models.js';
 
 const folder = await testFolder();
 const tiny = await tinyStyleClip(folder.path);
@@ -186,20 +178,7 @@ test('screened: it has no directory to go on in, and no channels of its own', as
   await refused(t, 'ARGUMENT', sweep('screened', { channels: [1] }), 'channels');
 });
 
-/** A generator whose every weight is finite, and whose noise is not: 3e38 times a map of standard normal numbers. */
 async function brokenStyleClip(): Promise<StyleClip> {
-  const { tensors } = await readSafetensors(
-    fileURLToPath(new URL('../test/data/models/generator.safetensors', import.meta.url)),
-  );
-  const weights: Record<string, SafetensorsInput> = {};
-  for (const [name, tensor] of tensors) {
-    const [kind, ...own] = name.split('.');
-    if (kind === 'weights') weights[own.join('.')] = { shape: tensor.shape, data: safetensorsFloat32(tensor) };
-  }
-  weights['convs.1.noise.weight'] = { shape: [1], data: Float32Array.of(3e38) };
-  const at = directory();
-  await writeSafetensors(`${at}.safetensors`, weights);
-  const config = { imageSize: 16, channels: [6, 5, 4], zWidth: 5, styleWidth: 7, mappingLayers: 3 };
-  await makeArchive(`${at}.pt`, { kind: 'stylegan2', config, weights: `${at}.safetensors`, licence: 'CC0-1.0' });
-  return StyleClip.load({ generator: `${at}.pt`, clip: join(folder.path, 'clip.pt'), device: 'cpu' });
+  const generator = await makeBroken(folder.path, `broken${made++}`);
+  return StyleClip.load({ generator, clip: join(folder.path, 'clip.pt'), device: 'cpu' });
 }

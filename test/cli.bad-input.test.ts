@@ -1,5 +1,5 @@
 /*
- * The commands that optimize, train and invert, given what cannot go well: weights below 0 and texts that say nothing are
+ * The commands that sweep, optimize, train and invert, given what cannot go well: weights below 0 and texts that say nothing are
  * wrong usage; latents, pictures and models that do not fit are named; a run that explodes leaves its best.
  */
 import { existsSync } from 'node:fs';
@@ -9,6 +9,7 @@ import test, { type ExecutionContext } from 'ava';
 import sharp from 'sharp';
 import { Latents } from 'styleclip';
 import { styleclip, temporaryFolder } from './helpers/cli.js';
+import { makeBroken } from './helpers/public-models.js';
 import { makeTinyModels } from './helpers/tiny-models.js';
 
 const folder = await temporaryFolder();
@@ -58,6 +59,35 @@ test.serial('weights below 0 and texts that say nothing are wrong usage', async 
     t.is(code, 2, `${args.join(' ')}: ${message}`);
   }
 });
+
+test.serial(
+  'a sweep of a broken model, of no pictures, of layers that are none, in a directory of another',
+  async (t) => {
+    const SWEEP = ['sweep', '--images', '2', '--statistics-samples', '200'];
+    const broken = ['--generator', await makeBroken(folder.path), '--clip', models.clip];
+    for (const method of ['exact', 'reference', 'stop-at', 'adaptive', 'gradient', 'screened']) {
+      const text = method === 'screened' ? ['--target', 'a fat cat', '--neutral', 'a cat'] : [];
+      const args = [...SWEEP, '--method', method, ...text, '--out', `${method}.safetensors`];
+      const [code, name, message] = await failure(args, broken);
+      t.deepEqual([code, name], [3, 'NOT_FINITE'], `${method}: ${message}`);
+      t.regex(message, /the output of b8\.conv1 is not finite in channel 0/);
+      t.false(existsSync(at(`${method}.safetensors`)));
+    }
+    for (const wrong of [
+      ['--images', '0'],
+      ['--layers', 'b4.conv9'],
+    ]) {
+      const [exit, usage, said] = await failure([...SWEEP, ...wrong, '--out', 'none.safetensors']);
+      t.deepEqual([exit, usage], [2, 'ARGUMENT'], said);
+      t.true(said.includes(wrong[1]!), said);
+    }
+    const inDirectory = [...SWEEP, '--dir', 'shards', '--out', 'sharded.safetensors'];
+    t.is((await failure(inDirectory))[0], 0);
+    const [code, name, message] = await failure([...inDirectory, '--sigmas', '4', '--force']);
+    t.deepEqual([code, name], [3, 'RESUME_MISMATCH'], message);
+    t.regex(message, /sigmas is 5\.0 there and 4\.0 here/);
+  },
+);
 
 test.serial('latents of wrong rows, of no number, of another generator', async (t) => {
   const five = await saved('five.safetensors', [1, 5, 16]);
