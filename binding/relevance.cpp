@@ -129,6 +129,7 @@ Napi::Object write_relevance(Napi::Env env, const RelevanceRows& rows) {
   object["images"] = static_cast<double>(rows.images);
   object["implementation"] = rows.implementation;
   object["seconds"] = rows.seconds;
+  object["leastBytes"] = static_cast<double>(rows.least_bytes);
   return object;
 }
 

@@ -52,6 +52,8 @@ export interface NativeRelevance {
   /** What computed it: one of `sweep_methods()`. */
   implementation: string;
   seconds: number;
+  /** Memory that the sweep takes with its smallest batches; 0: not known. */
+  leastBytes: number;
 }
 
 /** What plan.json of a directory says. */

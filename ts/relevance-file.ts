@@ -20,8 +20,8 @@ const NUMBERS = [
   'rendered',
   'seconds',
 ] as const;
-/** Numbers that some methods have. */
-const METHOD_NUMBERS = ['stopAt', 'cosine', 'confidence'] as const;
+/** Numbers that some have. */
+const OPTIONAL_NUMBERS = ['stopAt', 'cosine', 'confidence', 'leastMemory'] as const;
 const STRINGS = [
   'method',
   'implementation',
@@ -48,7 +48,7 @@ export async function writeRelevance(file: string, relevance: RelevanceLike): Pr
   const total = mean.length;
   const metadata: Record<string, string> = { format: FORMAT, version: VERSION };
   for (const key of NUMBERS) metadata[snakeCase(key)] = String(meta[key]);
-  for (const key of METHOD_NUMBERS) if (meta[key] !== undefined) metadata[snakeCase(key)] = String(meta[key]);
+  for (const key of OPTIONAL_NUMBERS) if (meta[key] !== undefined) metadata[snakeCase(key)] = String(meta[key]);
   for (const key of STRINGS) metadata[key === 'version' ? 'package_version' : snakeCase(key)] = meta[key];
   if (meta.screened !== undefined) metadata['screened'] = JSON.stringify(meta.screened);
   if (meta.agreement !== undefined) {
@@ -111,7 +111,7 @@ export async function readRelevance(file: string): Promise<RelevanceLike> {
   if (shape.length !== 2) damaged("'rows' is no matrix");
 
   const meta: Record<string, unknown> = {};
-  for (const key of [...NUMBERS, ...METHOD_NUMBERS.filter((name) => snakeCase(name) in metadata)]) {
+  for (const key of [...NUMBERS, ...OPTIONAL_NUMBERS.filter((name) => snakeCase(name) in metadata)]) {
     const value = Number(metadata[snakeCase(key)] ?? NaN);
     meta[key] = Number.isFinite(value) ? value : damaged(`the metadata '${snakeCase(key)}' is no number`);
   }

@@ -40,6 +40,11 @@ export interface RelevanceMeta {
   readonly rendered: number;
   /** Of the sweep alone, without the statistics; 0 where it was merged from shards. */
   readonly seconds: number;
+  /**
+   * Where the `memory` asked for was below what the sweep takes with its smallest batches: that, in bytes, an upper
+   * estimate. It ran with these.
+   */
+  readonly leastMemory?: number | undefined;
   /** How near its rows are to exact/float32's, measured on some channels; absent where it is exact/float32. */
   readonly agreement?: MeasuredAgreement | undefined;
   /** Package that wrote it. */

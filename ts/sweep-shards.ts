@@ -32,7 +32,7 @@ export interface SweepShard {
   readonly done: number;
   /** Shards of this share. */
   readonly total: number;
-  /** Names a file that was damaged and computed again. */
+  /** Names a file that was damaged and computed again, or says that `memory` is too little for any but the smallest batches. */
   readonly warning?: string;
 }
 

@@ -2,6 +2,7 @@
 
 import { checkInteger } from './check.js';
 import type { Clip } from './clip.js';
+import { log } from './configure.js';
 import type { Generator } from './generator.js';
 import { handleOf } from './model.js';
 import type { NativeRelevance, NativeSweepOptions } from './native.js';
@@ -43,7 +44,12 @@ export function relevanceOf(
   settings: ReturnType<typeof sweepSettings>,
   statistics: StyleStatistics,
 ): Relevance {
-  const { seed, batch: _batch, memoryBytes: _memory, channels: _channels, ...kept } = settings;
+  const { seed, batch: _batch, memoryBytes: asked, channels: _channels, ...kept } = settings;
+  const tooLittle = asked > 0 && result.leastBytes > asked;
+  if (tooLittle) {
+    const [wanted, least] = [asked, result.leastBytes].map((bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`);
+    log('warn', `memory is ${wanted}; the sweep ran with its smallest batches, which take up to ${least}`);
+  }
   const { mean, sigma, samples } = statistics;
   return Relevance.from({
     rows: result.rows.data,
@@ -64,6 +70,7 @@ export function relevanceOf(
       clipSha256: models.clip.info.sha256,
       rendered: result.images,
       seconds: result.seconds,
+      ...(tooLittle ? { leastMemory: result.leastBytes } : {}),
       version: native().versions.styleclip,
     },
   });

@@ -231,7 +231,13 @@ export interface SweepOptions extends TruncationOptions, RunOptions {
    * (`ARGUMENT` on a CPU). The reference takes the models' own only.
    */
   precision?: 'float32' | 'tf32' | 'float16' | 'bfloat16' | undefined;
-  /** Bound on working memory, bytes or `'4GiB'`. Default: a quarter of what is free. */
+  /**
+   * Bound on what the sweep takes beside the loaded models, libtorch's own code and buffers included: bytes, at least 2²⁰, or
+   * `'4GiB'`. Batches are chosen by it, and halved where memory runs out all the same. It must hold the tables of the result
+   * (some 12 bytes a number of the rows) and one smallest batch on every thread; where it does not, batches are the smallest
+   * ones, the logger is told, and the result's `meta.leastMemory` says what they take. Not heeded where `batch` is given.
+   * Default: a quarter of what is free.
+   */
   memory?: number | `${number}GiB` | undefined;
   /** Default `'float'`. */
   preprocess?: Preprocess | undefined;

@@ -60,7 +60,8 @@ nlohmann::ordered_json to_json(const Run& run) {
           {"imagesPerSecond", static_cast<double>(run.images) / run.seconds},
           {"channelsPerSecond", static_cast<double>(run.channels) / run.seconds},
           {"implementation", run.implementation},
-          {"batch", run.batch}};
+          {"batch", run.batch},
+          {"leastBytes", run.least_bytes}};
 }
 
 SweepOptions Sweeps::options(const Contender& contender, const Load& load) const {
@@ -96,6 +97,7 @@ Run Sweeps::run(const Contender& contender, const Load& load) const {
     result.channels = whole.rows;
     result.implementation = engine->implementation();
     result.batch = engine->batch();
+    result.least_bytes = engine->least_bytes();
   });
   return result;
 }

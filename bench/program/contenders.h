@@ -44,6 +44,7 @@ struct Run {
   std::int64_t channels = 0;
   std::string implementation;
   std::int64_t batch = 0;
+  std::int64_t least_bytes = 0;  // SweepEngine::least_bytes
 };
 nlohmann::ordered_json to_json(const Run& run);
 

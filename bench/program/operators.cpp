@@ -19,8 +19,8 @@
 #include <cmath>
 #include <utility>
 
-#include "allocations.h"
 #include "questions.h"
+#include "runtime/allocations.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 #include "timing.h"

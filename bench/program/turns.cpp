@@ -2,7 +2,8 @@
 // statistics loaded once. A request names what to do; the load is that of the command line, with `images`, `channels`,
 // `batch`, `memory` of the request in its place.
 //
-//     {"do": "sweep", "contender": "exact/bfloat16"}     seconds, images, channels, batch, implementation, peakBytes
+//     {"do": "sweep", "contender": "exact/bfloat16"}     seconds, images, channels, batch, leastBytes, implementation,
+//                                                        peakBytes
 //     {"do": "memory"}                                   residentBytes now; peakBytes count from here
 //     {"do": "ceilings", "precisions": ["float32"]}      the ceilings of this moment
 //     {"do": "agreement", "contenders": […], "directions": FILE?, "survivors": 20}

@@ -311,9 +311,10 @@ async function memory(of) {
       const { program } = await openProgram(of);
       try {
         const { residentBytes } = await program.ask({ do: 'memory' });
-        const { peakBytes, batch, images } = await program.ask({ do: 'sweep', contender, ...one });
+        const { peakBytes, leastBytes, batch, images } = await program.ask({ do: 'sweep', contender, ...one });
         const grownMiB = (peakBytes - residentBytes) / MIB;
-        table.push({ contender, ...one, rendered: images, batch, peakMiB: peakBytes / MIB, grownMiB });
+        const leastMiB = leastBytes / MIB;
+        table.push({ contender, ...one, rendered: images, batch, leastMiB, peakMiB: peakBytes / MIB, grownMiB });
       } finally {
         await program.close();
       }

@@ -57,8 +57,10 @@ struct SweepOptions {
   /// "adaptive" only: a channel's pictures end when, with at least this confidence, its row's cosine to the row of all
   /// `images` pictures is at least `cosine`. Both between 0 and 1.
   double cosine = 0.99, confidence = 0.95;
-  std::int64_t batch = 0;              // pictures a forward; 0: chosen from the picture size and `memory_bytes`
-  std::int64_t memory_bytes = 0;       // bound on working memory; 0: a quarter of the device's free memory
+  std::int64_t batch = 0;  // pictures a forward; 0: chosen from the picture size and `memory_bytes`
+  /// Bound on what a sweep takes beside the loaded models, libtorch's own at its first convolution included; 0: a quarter
+  /// of the device's free memory. Below RelevanceRows::least_bytes the batches are the smallest ones.
+  std::int64_t memory_bytes = 0;
   std::vector<std::int64_t> channels;  // flat S indices, ascending, of `layers`: only these; empty: all of them
 };
 
@@ -72,6 +74,9 @@ struct RelevanceRows {
   std::int64_t images = 0;             // pictures rendered
   std::string implementation;          // what painted it: "reference", "exact", "stop-at", "gradient"
   std::int64_t batch = 0;              // pictures a forward at the end: smaller than at the start if memory ran out
+  /// Bytes that the sweep takes with its smallest batches, an upper estimate: where `memory_bytes` was below, this is what held.
+  /// 0: nothing was planned, since the batch was given, or the rows come from shards.
+  std::int64_t least_bytes = 0;
   double seconds = 0;
 };
 

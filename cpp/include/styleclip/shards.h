@@ -44,7 +44,8 @@ struct SweepShard {
   std::int64_t batch = 0;            // pictures a forward: smaller than the plan's where memory ran out
   std::int64_t rendered = 0;         // pictures, by this process or another
   std::int64_t done = 0, total = 0;  // shards of this share
-  std::string warning;               // a damaged file that was computed again, by name; else empty
+  /// A damaged file that was computed again, by name; too little memory for any but the smallest batches; else empty.
+  std::string warning;
 };
 
 /// One process's share of a sweep, shard by shard. Any number of processes may work in one directory at once: the same

@@ -3,11 +3,13 @@
 
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "models/scalar_type.h"
 #include "relevance/batching.h"
 #include "relevance/broken.h"
+#include "relevance/working_memory.h"
 
 namespace styleclip {
 
@@ -23,10 +25,19 @@ std::pair<at::Tensor, at::Tensor> indices_of(const SweepInputs& inputs, const st
   return {at::tensor(channels, at::kLong).to(device), at::tensor(places, at::kLong).to(device)};
 }
 
-SweepEngine::SweepEngine(const SweepTask& task)
-    : task_(task),
-      batch_(choose_batch(task.options.batch, task.options.memory_bytes,
-                          picture_bytes(task.generator.layout(), task.clip.image_size()), task.generator.device())) {}
+SweepEngine::SweepEngine(const SweepTask& task) : task_(task) {}
+
+std::int64_t SweepEngine::plan_batch(std::int64_t smallest, std::int64_t largest,
+                                     const std::function<std::int64_t(std::int64_t)>& bytes) {
+  const std::int64_t bound = memory_bound(task_);
+  if (task_.options.batch > 0) {
+    batch_ = task_.options.batch;
+    return bound;
+  }
+  least_bytes_ = bytes(smallest);
+  batch_ = batch_within(bound, smallest, largest, bytes);
+  return std::max(bound, least_bytes_);
+}
 
 SweepPart SweepEngine::part_of(const SweepBlock& block) {
   SweepPart part{std::vector<std::int64_t>(static_cast<std::size_t>(block.rows)), block.first_picture, block.pictures};

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -60,6 +61,9 @@ class SweepEngine {
   virtual std::string implementation() const = 0;
   /// Pictures a forward at present. It falls when memory runs out, and the sums' last bits hang on it.
   virtual std::int64_t batch() const { return batch_; }
+  /// Bytes that the sweep takes with its smallest batches, whatever memory it is given; 0 where the batch was given. An
+  /// upper estimate: docs/performance.md, "Memory".
+  virtual std::int64_t least_bytes() const { return least_bytes_; }
   /// Whether a block must hold all sample pictures of its rows, since what is done depends on what came before.
   virtual bool needs_all_pictures() const { return false; }
   /// Numbers of a row of the sums.
@@ -76,6 +80,10 @@ class SweepEngine {
                     std::int64_t first_picture, std::int64_t pictures) const;
   /// The block as a part.
   static SweepPart part_of(const SweepBlock& block);
+  /// The batch asked for; else the largest multiple of `smallest`, up to `largest`, that memory_bound() has room for, given
+  /// what the whole sweep takes with a batch. Returns the bytes that the sweep may take: the bound, or least_bytes().
+  std::int64_t plan_batch(std::int64_t smallest, std::int64_t largest,
+                          const std::function<std::int64_t(std::int64_t pictures)>& bytes);
   /// halve_or_rethrow of the engine's batch. Thread-safe.
   void halve_or_rethrow(std::int64_t pictures, std::int64_t smallest);
 
@@ -83,6 +91,7 @@ class SweepEngine {
   std::int64_t batch_ = 1;
 
  private:
+  std::int64_t least_bytes_ = 0;
   std::mutex batch_mutex_;
 };
 

@@ -1,15 +1,17 @@
 // The engines by name; each stands in a file of its own.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "relevance/engine.h"
 
 namespace styleclip {
 
-std::unique_ptr<SweepEngine> make_reference_engine(const SweepTask& task);
+/// `beside`, here and below: bytes that its caller holds while it runs, beyond the sums of all channels.
+std::unique_ptr<SweepEngine> make_reference_engine(const SweepTask& task, std::int64_t beside = 0);
 /// The reference engine where the generator cannot be taken apart.
-std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task);
+std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task, std::int64_t beside = 0);
 /// Argument where the generator cannot be taken apart.
 std::unique_ptr<SweepEngine> make_stop_at_engine(const SweepTask& task);
 std::unique_ptr<SweepEngine> make_adaptive_engine(const SweepTask& task);

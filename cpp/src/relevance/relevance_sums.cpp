@@ -8,9 +8,16 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+
 #include "styleclip/ops.h"
 
 namespace styleclip {
+namespace {
+
+constexpr std::int64_t kRowsTogether = 256;  // that are float64 beside the sums
+
+}  // namespace
 
 RelevanceSums::RelevanceSums(std::int64_t channels, std::int64_t dim, at::Device device)
     : sum(at::zeros({channels, dim}, at::TensorOptions().dtype(at::kDouble).device(device))),
@@ -47,8 +54,7 @@ std::int64_t RelevanceSums::first_not_finite(std::int64_t first, std::int64_t k)
 RelevanceRows finish_rows(const RelevanceSums& sums, const std::vector<std::int64_t>& channels,
                           const std::vector<std::int64_t>& moving, std::int64_t pictures) {
   const at::Tensor length = sums.sum.norm(2, 1);  // [moving]
-  const at::Tensor scale = at::where(length > 0, length, 1.0);
-  const at::Tensor rows = (sums.sum / scale.unsqueeze(1)).to(at::kCPU, at::kFloat);
+  const at::Tensor scale = at::where(length > 0, length, 1.0).unsqueeze(1);
   const at::Tensor concentration = (length / at::clamp_min(sums.count, 1)).to(at::kCPU, at::kFloat);
   const at::Tensor magnitude = (sums.magnitude / static_cast<double>(pictures)).to(at::kCPU, at::kFloat);
 
@@ -56,7 +62,13 @@ RelevanceRows finish_rows(const RelevanceSums& sums, const std::vector<std::int6
   const at::Tensor index = at::tensor(moving, at::kLong);
   RelevanceRows result;
   result.channels = channels;
-  result.rows = at::zeros({n, sums.sum.size(1)}).index_copy_(0, index, rows);
+  result.rows = at::zeros({n, sums.sum.size(1)});
+  const std::int64_t moved = index.size(0);
+  for (std::int64_t first = 0; first < moved; first += kRowsTogether) {
+    const std::int64_t k = std::min(kRowsTogether, moved - first);
+    const at::Tensor unit = sums.sum.narrow(0, first, k) / scale.narrow(0, first, k);
+    result.rows.index_copy_(0, index.narrow(0, first, k), unit.to(at::kCPU, at::kFloat));
+  }
   result.concentration = at::zeros({n}).index_copy_(0, index, concentration);
   result.magnitude = at::zeros({n}).index_copy_(0, index, magnitude);
   result.counts = at::zeros({n}, at::kLong).index_copy_(0, index, sums.count.to(at::kCPU));

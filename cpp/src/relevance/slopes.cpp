@@ -6,6 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
 
@@ -17,6 +18,7 @@
 #include "editing/synthesis.h"
 #include "relevance/batching.h"
 #include "relevance/precision.h"
+#include "relevance/working_memory.h"
 #include "runtime/crew.h"
 #include "runtime/reused_memory.h"
 #include "styleclip/error.h"
@@ -24,10 +26,7 @@
 namespace styleclip {
 namespace {
 
-// A graph for the backward pass keeps every activation, where a plain forward lets them go.
-constexpr std::int64_t kActivationsKept = 4;
-constexpr std::int64_t kCpuBatch = 8;   // pictures; more leave the processor's caches
-constexpr std::int64_t kPoolShare = 4;  // of the memory bound: kept for the next forward
+constexpr std::int64_t kCpuBatch = 8;  // pictures; more leave the processor's caches
 
 // [pictures, width, total]
 at::Tensor products_of(const SweepTask& task, const DifferentiableSynthesis* synthesis, std::int64_t first,
@@ -52,41 +51,70 @@ at::Tensor products_of(const SweepTask& task, const DifferentiableSynthesis* syn
   return products;
 }
 
+// Null where the generator's own has to do: random noise is its own, only it knows which numbers a picture has.
+std::unique_ptr<DifferentiableSynthesis> synthesis_of(const SweepTask& task) {
+  return task.options.noise == NoiseMode::Random ? nullptr : DifferentiableSynthesis::of(task.generator);
+}
+
+void check_differentiable(const SweepTask& task) {
+  if (task.options.preprocess == Preprocess::Float) return;
+  throw Error(ErrorCode::Argument, "The 8-bit roundings of the reference's preprocessing have no gradient.",
+              "Use preprocessing on floats, or the method exact.");
+}
+
 }  // namespace
 
-std::int64_t slopes_batch(const SweepTask& task) {
-  if (task.options.batch > 0) return task.options.batch;
-  const bool cpu = c10::Device(task.generator.device()).is_cpu();
-  const std::int64_t bytes = picture_bytes(task.generator.layout(), task.clip.image_size()) * kActivationsKept;
-  const std::int64_t fitting = choose_batch(0, task.options.memory_bytes, bytes, task.generator.device());
-  return cpu ? std::clamp<std::int64_t>(fitting / at::get_num_threads(), 1, kCpuBatch) : fitting;
+SlopesPlan plan_slopes(const SweepTask& task, std::int64_t width, std::int64_t beside) {
+  check_differentiable(task);
+  const std::string device = task.generator.device();
+  const bool cpu = c10::Device(device).is_cpu();
+  const std::int64_t threads = cpu ? at::get_num_threads() : 1, bound = memory_bound(task);
+  const std::int64_t common = library_bytes(device) + beside;
+  SlopesPlan plan{task.options.batch, 0, std::max<std::int64_t>(0, bound - common)};
+  if (plan.batch > 0) return plan;
+
+  SlopesWanted one;  // each further product takes its own numbers only
+  one.width = 1;
+  one.cotangents = [&](std::int64_t) {
+    return at::zeros({1, task.clip.embedding_dim()}, task.inputs.base.options().dtype(at::kFloat));
+  };
+  const PictureBytes passes = measure_pictures(device, 1, [&](std::int64_t pictures) {
+    const c10::InferenceMode inference(false);
+    const c10::AutoGradMode gradient(true);
+    const PrecisionGuard precision(Precision::Float32);
+    const std::int64_t there = task.inputs.base.size(0);
+    products_of(task, synthesis_of(task).get(), 0, std::min(pictures, there), one);
+  });
+  const std::int64_t numbers = width * (task.inputs.base.size(1) + task.clip.embedding_dim());
+  const auto bytes = [&](std::int64_t n) {
+    return common + threads * (passes.of(n) + n * numbers * static_cast<std::int64_t>(sizeof(float)));
+  };
+  plan.least_bytes = bytes(1);
+  const std::int64_t largest = largest_batch(device);
+  plan.batch = batch_within(bound, 1, cpu ? std::clamp<std::int64_t>(largest / threads, 1, kCpuBatch) : largest, bytes);
+  plan.pool_bytes = std::max(bound, plan.least_bytes) - common;
+  return plan;
 }
 
 void take_slopes(const SweepTask& task, std::int64_t first_picture, std::int64_t pictures, const SlopesWanted& wanted,
-                 std::int64_t& batch, ProgressMeter& meter) {
-  if (task.options.preprocess != Preprocess::Float) {
-    throw Error(ErrorCode::Argument, "The 8-bit roundings of the reference's preprocessing have no gradient.",
-                "Use preprocessing on floats, or the method exact.");
-  }
+                 SlopesPlan& plan, ProgressMeter& meter) {
+  check_differentiable(task);
   const PrecisionGuard precision(Precision::Float32);  // where the models are in float32, so is the arithmetic
   const bool cpu = c10::Device(task.generator.device()).is_cpu();
-  const std::int64_t memory = task.options.memory_bytes > 0 ? task.options.memory_bytes : free_memory("cpu") / 4;
-  const MemoryPool pool(memory / kPoolShare);
+  MemoryPool pool(plan.pool_bytes);
   const auto beside = [&](const std::function<void()>& serve) {
     const c10::InferenceMode inference(false);
     const c10::AutoGradMode gradient(true);
     const UseMemoryPool reuse(pool);
     serve();
   };
-  // Random noise is the generator's own: only it knows which numbers a picture has.
-  const std::unique_ptr<DifferentiableSynthesis> synthesis =
-      task.options.noise == NoiseMode::Random ? nullptr : DifferentiableSynthesis::of(task.generator);
+  const std::unique_ptr<DifferentiableSynthesis> synthesis = synthesis_of(task);
   std::optional<Crew> crew;
   if (cpu) crew.emplace(at::get_num_threads(), beside);
   const std::int64_t at_once = cpu ? at::get_num_threads() : 1;
 
   for (std::int64_t done = 0; done < pictures;) {
-    const std::int64_t left = pictures - done, per = batch;
+    const std::int64_t left = pictures - done, per = plan.batch;
     const auto pieces = static_cast<std::size_t>(std::min(at_once, (left + per - 1) / per));
     std::vector<at::Tensor> products(pieces);
     const auto work = [&](std::size_t i) {
@@ -101,7 +129,9 @@ void take_slopes(const SweepTask& task, std::int64_t first_picture, std::int64_t
         beside([&] { work(0); });
       }
     } catch (...) {
-      halve_or_rethrow(batch, std::min(per, left), 1, task.generator.device());
+      products.clear();
+      halve_or_rethrow(plan.batch, std::min(per, left), 1, task.generator.device());
+      pool.trim();
       continue;
     }
     for (const at::Tensor& piece : products) {

@@ -14,7 +14,8 @@ struct Method {
   const char* name;
   std::unique_ptr<SweepEngine> (*make)(const SweepTask&);
 };
-constexpr std::array kMethods = {Method{"reference", &make_reference_engine}, Method{"exact", &make_exact_engine},
+constexpr std::array kMethods = {Method{"reference", [](const SweepTask& task) { return make_reference_engine(task); }},
+                                 Method{"exact", [](const SweepTask& task) { return make_exact_engine(task); }},
                                  Method{"stop-at", &make_stop_at_engine}, Method{"adaptive", &make_adaptive_engine},
 
                                  Method{"gradient", &make_gradient_engine}};
@@ -42,15 +43,19 @@ RelevanceRows sweep(const std::string& method, Generator& generator, Clip& clip,
                     const SweepOptions& options, const RunContext& run) {
   const auto start = std::chrono::steady_clock::now();
   const SweepInputs inputs = make_sweep_inputs(generator, statistics, options, run);
-  const std::unique_ptr<SweepEngine> engine = make_engine(method, {generator, clip, inputs, options, run});
+  std::unique_ptr<SweepEngine> engine = make_engine(method, {generator, clip, inputs, options, run});
   const SweepBlock whole{0, static_cast<std::int64_t>(inputs.moving.size()), 0, options.images};
   RelevanceSums sums(whole.rows, engine->row_width(), c10::Device(clip.device()));
   ProgressMeter meter(run, "sweep", engine->work(whole), "images");
   const std::int64_t painted = engine->run(whole, sums, meter);
+  const std::string implementation = engine->implementation();
+  const std::int64_t batch = engine->batch(), least = engine->least_bytes();
+  engine.reset();  // its memory, before the rows take theirs
   RelevanceRows result = finish_rows(sums, inputs.channels, inputs.moving, options.images);
   result.images = painted;
-  result.implementation = engine->implementation();
-  result.batch = engine->batch();
+  result.implementation = implementation;
+  result.batch = batch;
+  result.least_bytes = least;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

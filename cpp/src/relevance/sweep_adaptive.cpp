@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 
 #include "relevance/confidence.h"
 #include "relevance/engines.h"
+#include "relevance/working_memory.h"
 
 namespace styleclip {
 namespace {
@@ -22,10 +24,14 @@ at::Tensor index_of(const std::vector<std::int64_t>& places, const at::Tensor& l
 
 class AdaptiveEngine : public SweepEngine {
  public:
-  explicit AdaptiveEngine(const SweepTask& task) : SweepEngine(task), painter_(make_exact_engine(task)) {}
+  explicit AdaptiveEngine(const SweepTask& task)
+      : SweepEngine(task),
+        // Beside the sums of all pictures: those of the pictures up to the next look.
+        painter_(make_exact_engine(task, sums_bytes(std::ssize(task.inputs.moving), task.clip.embedding_dim()))) {}
 
   std::string implementation() const override { return painter_->implementation(); }
   std::int64_t batch() const override { return painter_->batch(); }
+  std::int64_t least_bytes() const override { return painter_->least_bytes(); }
   bool needs_all_pictures() const override { return true; }
 
   void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) override { sweep(part, sums, meter); }
@@ -62,7 +68,7 @@ class AdaptiveEngine : public SweepEngine {
   void close_known(const SweepPart& part, std::int64_t seen, double tail, RelevanceSums& sums,
                    std::vector<std::int64_t>& rows, std::vector<std::int64_t>& places, ProgressMeter& meter) const {
     const at::Tensor index = index_of(places, sums.sum);
-    const at::Tensor lengths = sums.sum.index_select(0, index).norm(2, 1).to(at::kCPU);
+    const at::Tensor lengths = sums.sum.norm(2, 1).index_select(0, index).to(at::kCPU);
     const at::Tensor counts = sums.count.index_select(0, index).to(at::kCPU);
     const double* length = lengths.const_data_ptr<double>();
     const std::int64_t* count = counts.const_data_ptr<std::int64_t>();

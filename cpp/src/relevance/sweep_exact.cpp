@@ -5,6 +5,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -12,12 +13,13 @@
 #include <optional>
 #include <utility>
 
-#include "relevance/batching.h"
 #include "relevance/engines.h"
 #include "relevance/exact/canvas.h"
+#include "relevance/exact/footprint.h"
 #include "relevance/exact/network.h"
 #include "relevance/exact/painter.h"
 #include "relevance/precision.h"
+#include "relevance/working_memory.h"
 #include "runtime/crew.h"
 #include "runtime/reused_memory.h"
 
@@ -37,12 +39,12 @@ constexpr std::int64_t kCpuChunk = 32;  // pictures; CLIP's matrix products want
 // Up to so many channels each thread takes a picture of its own and sends channels of several layers through CLIP together.
 constexpr std::int64_t kFewChannels = 128;
 constexpr std::int64_t kPicturesApart = 32;  // whose sums are held apart
-constexpr std::int64_t kPoolShare = 4;       // of the memory bound: kept for the next chunk
 
 class ExactEngine : public SweepEngine {
  public:
-  /// `stop_at`: resolution after which pictures are finished as the unchanged one is; the network's own for none.
-  ExactEngine(const SweepTask& task, exact::Network network, std::int64_t stop_at)
+  /// `stop_at`: resolution after which pictures are finished as the unchanged one is; the network's own for none. `beside`:
+  /// bytes that its caller holds, beyond the sums.
+  ExactEngine(const SweepTask& task, exact::Network network, std::int64_t stop_at, std::int64_t beside)
       : SweepEngine(task),
         stop_at_(stop_at < network.image_size),
         network_(std::move(network)),
@@ -53,14 +55,8 @@ class ExactEngine : public SweepEngine {
         canvas_(network_,
                 task.options.preprocess == Preprocess::Float ? task.clip.image_size() : task.generator.image_size()),
         settings_{activation_type(task.options.precision), cpu_ ? exact::kCpuTogether : 0, stop_at},
-        pool_(memory_of(task) / kPoolShare) {
-    std::int64_t numbers = 0;  // that a picture's base pass leaves
-    for (const exact::Conv& conv : network_.convs)
-      numbers += (conv.inputs + conv.outputs) * conv.resolution * conv.resolution;
-    const std::int64_t bytes = at::get_num_threads() * numbers * static_cast<std::int64_t>(sizeof(float));
-    bases_fit_ = bytes <= memory_of(task) / kPoolShare;
-    if (cpu_ && task.options.batch == 0) batch_ = std::min(batch_ / at::get_num_threads(), kCpuChunk);
-    batch_ = std::max<std::int64_t>(2, batch_);
+        footprint_(network_, canvas_, settings_) {
+    plan(beside);
   }
 
   std::string implementation() const override { return stop_at_ ? "stop-at" : "exact"; }
@@ -118,8 +114,38 @@ class ExactEngine : public SweepEngine {
     return task_.inputs.channels[static_cast<std::size_t>(place)];
   }
 
-  static std::int64_t memory_of(const SweepTask& task) {
-    return task.options.memory_bytes > 0 ? task.options.memory_bytes : free_memory("cpu") / 4;
+  // Chooses the batch, and with it what the pool may hold.
+  void plan(std::int64_t beside) {
+    const std::string device = task_.generator.device();
+    const std::int64_t threads = cpu_ ? at::get_num_threads() : 1;
+    std::int64_t common = library_bytes(device) + table_bytes(task_) + beside + footprint_.network();
+    if (clip_.get() != &task_.clip) common += clip_->memory_bytes();
+    const bool planned = task_.options.batch == 0;
+    const PictureBytes clip = planned ? clip_bytes() : PictureBytes();
+    const auto thread = [&](std::int64_t pictures) {
+      return std::max(footprint_.painting(pictures), pictures * footprint_.canvas() + clip.of(pictures));
+    };
+    const auto bytes = [&](std::int64_t pictures) {
+      return common + footprint_.painter() + std::max(footprint_.base_pass(), threads * thread(pictures));
+    };
+    const std::int64_t largest = largest_batch(device);
+    const std::int64_t bound = plan_batch(2, cpu_ ? std::min(largest / threads, kCpuChunk) : largest, bytes);
+    batch_ = std::max<std::int64_t>(2, batch_);
+    const std::int64_t each = std::max(footprint_.base_pass(), thread(batch_)) + footprint_.painter();
+    const std::int64_t apart = sums_bytes(kPicturesApart * kFewChannels, task_.clip.embedding_dim());
+    bases_fit_ = common + apart + threads * each <= bound;
+    pool_.set_most(std::max<std::int64_t>(0, bound - common));
+  }
+
+  // Of canvases through CLIP.
+  PictureBytes clip_bytes() {
+    return measure_pictures(task_.generator.device(), 2, [&](std::int64_t pictures) {
+      task_.run.check();
+      const c10::InferenceMode guard;
+      const PrecisionGuard precision(task_.options.precision);
+      const at::Tensor canvas = at::zeros({pictures, 3, canvas_.size(), canvas_.size()}, network_.input.options());
+      const at::Tensor f = clip_->encode_image(clip_->preprocess(canvas, task_.options.preprocess));
+    });
   }
 
   // What a crew's thread does about its work.
@@ -258,7 +284,8 @@ class ExactEngine : public SweepEngine {
   bool cpu_;
   exact::Canvas canvas_;
   exact::PainterSettings settings_;
-  MemoryPool pool_;
+  exact::Footprint footprint_;
+  MemoryPool pool_{0};
   bool bases_fit_ = false;  // of a picture a thread, in memory
 };
 
@@ -275,7 +302,7 @@ std::optional<exact::Network> network_of(const SweepTask& task) {
 
 }  // namespace
 
-std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task) {
+std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task, std::int64_t beside) {
   const c10::InferenceMode guard;
   std::optional<exact::Network> network = network_of(task);
   if (!network) {
@@ -286,10 +313,10 @@ std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task) {
           "This generator cannot be taken apart, so the sweep computes in its own " + task.generator.dtype() + ".",
           "Load the models in " + precision_name(precision) + ", or leave the precision out.");
     }
-    return make_reference_engine(task);
+    return make_reference_engine(task, beside);
   }
   const std::int64_t whole = network->image_size;
-  return std::make_unique<ExactEngine>(task, std::move(*network), whole);
+  return std::make_unique<ExactEngine>(task, std::move(*network), whole, beside);
 }
 
 std::unique_ptr<SweepEngine> make_stop_at_engine(const SweepTask& task) {
@@ -309,7 +336,7 @@ std::unique_ptr<SweepEngine> make_stop_at_engine(const SweepTask& task) {
     throw Error(ErrorCode::Range, "The generator has no resolution " + std::to_string(wanted) + " to stop at.",
                 "Its resolutions are " + known + ".");
   }
-  return std::make_unique<ExactEngine>(task, std::move(*network), wanted);
+  return std::make_unique<ExactEngine>(task, std::move(*network), wanted, 0);
 }
 
 }  // namespace styleclip

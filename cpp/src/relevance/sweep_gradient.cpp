@@ -8,6 +8,7 @@
 
 #include "relevance/engines.h"
 #include "relevance/slopes.h"
+#include "relevance/working_memory.h"
 #include "styleclip/error.h"
 
 namespace styleclip {
@@ -19,10 +20,15 @@ class GradientEngine : public SweepEngine {
       : SweepEngine(task),
         rows_(at::eye(task.clip.embedding_dim(),
                       at::TensorOptions().dtype(at::kFloat).device(c10::Device(task.clip.device())))) {
-    batch_ = slopes_batch(task);
+    const std::int64_t dim = task.clip.embedding_dim();
+    // A picture's slopes on their way to the sums: once in float32, three times in float64.
+    const std::int64_t took = std::ssize(task.inputs.moving) * dim * (4 + 3 * 8);
+    plan_ = plan_slopes(task, dim, table_bytes(task) + static_cast<std::int64_t>(rows_.nbytes()) + took);
   }
 
   std::string implementation() const override { return "gradient"; }
+  std::int64_t batch() const override { return plan_.batch; }
+  std::int64_t least_bytes() const override { return plan_.least_bytes; }
   std::int64_t work(const SweepBlock& block) const override { return block.pictures * row_width(); }
 
   void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) override {
@@ -38,11 +44,12 @@ class GradientEngine : public SweepEngine {
       sums.add_differences(0, d, d.norm(2, 1));
       check_finite(sums, part, 0, std::ssize(part.rows), picture, 1);
     };
-    take_slopes(task_, part.first_picture, part.pictures, wanted, batch_, meter);
+    take_slopes(task_, part.first_picture, part.pictures, wanted, plan_, meter);
   }
 
  private:
   at::Tensor rows_;  // of the whole Jacobian: the identity
+  SlopesPlan plan_;
 };
 
 }  // namespace

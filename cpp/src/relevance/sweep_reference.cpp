@@ -15,6 +15,8 @@
 
 #include "relevance/engines.h"
 #include "relevance/precision.h"
+#include "relevance/working_memory.h"
+#include "runtime/reused_memory.h"
 
 namespace styleclip {
 namespace {
@@ -61,13 +63,23 @@ std::int64_t even_part(std::int64_t total, std::int64_t largest) {
 
 class ReferenceEngine : public SweepEngine {
  public:
-  using SweepEngine::SweepEngine;
+  ReferenceEngine(const SweepTask& task, std::int64_t beside) : SweepEngine(task) {
+    const std::string device = task.generator.device();
+    const std::int64_t common = library_bytes(device) + table_bytes(task) + beside;
+    const PictureBytes pictures = task.options.batch == 0 ? picture_bytes() : PictureBytes();
+    // Codes of a batch are made twice: as the channels' base, then changed.
+    const std::int64_t code = 2 * task.inputs.base.size(1) * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t bound =
+        plan_batch(1, largest_batch(device), [&](std::int64_t n) { return common + pictures.of(n) + n * code; });
+    pool_.set_most(std::max<std::int64_t>(0, bound - common));
+  }
 
   std::string implementation() const override { return "reference"; }
 
   void add(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) override {
     const c10::NoGradGuard no_grad;
     const PrecisionGuard precision(Precision::Float32);  // where the models are in float32, so is the arithmetic
+    const UseMemoryPool reuse(pool_);
     const auto rows = static_cast<std::int64_t>(part.rows.size());
     std::int64_t k = 0;
     for (std::int64_t first = 0; first < rows; first += k) {
@@ -84,7 +96,8 @@ class ReferenceEngine : public SweepEngine {
           try {
             f = embed(task_.generator, task_.clip, codes, picture, batch_, task_.options, task_.run);
           } catch (...) {
-            halve_or_rethrow(batch_, 1);
+            halve_or_rethrow(std::min(batch_, 2 * k * m), 1);
+            pool_.trim();
           }
         }
         sums.add(first, f[0], f[1]);
@@ -93,12 +106,25 @@ class ReferenceEngine : public SweepEngine {
       }
     }
   }
+
+ private:
+  // Of one picture on its way through both models.
+  PictureBytes picture_bytes() const {
+    return measure_pictures(task_.generator.device(), 1, [&](std::int64_t pictures) {
+      const c10::NoGradGuard no_grad;
+      const PrecisionGuard precision(Precision::Float32);
+      const at::Tensor codes = task_.inputs.base.narrow(0, 0, 1).expand({pictures, -1}).contiguous();
+      embed(task_.generator, task_.clip, codes.view({1, 1, pictures, -1}), 0, pictures, task_.options, task_.run);
+    });
+  }
+
+  MemoryPool pool_{0};
 };
 
 }  // namespace
 
-std::unique_ptr<SweepEngine> make_reference_engine(const SweepTask& task) {
-  return std::make_unique<ReferenceEngine>(task);
+std::unique_ptr<SweepEngine> make_reference_engine(const SweepTask& task, std::int64_t beside) {
+  return std::make_unique<ReferenceEngine>(task, beside);
 }
 
 }  // namespace styleclip

@@ -21,12 +21,12 @@
 #include <vector>
 
 #include "models/scalar_type.h"
-#include "relevance/batching.h"
 #include "relevance/broken.h"
 #include "relevance/confidence.h"
 #include "relevance/engines.h"
 #include "relevance/screening.h"
 #include "relevance/slopes.h"
+#include "relevance/working_memory.h"
 #include "runtime/philox.h"
 #include "styleclip/editing.h"
 #include "styleclip/error.h"
@@ -37,8 +37,8 @@ namespace {
 constexpr std::int64_t kAutomaticChannels = 20;  // of a direction's automatic β
 constexpr std::int64_t kLeastProbes = 4;         // a picture
 constexpr std::int64_t kProbes = 400;            // of all pictures
-constexpr std::int64_t kPicturesApart = 32;      // whose sums are held apart
-constexpr std::int64_t kMemoryShare = 4;         // of the memory bound: for the candidates' differences
+constexpr std::int64_t kPicturesApart = 32;      // whose sums are held apart, at most
+constexpr std::int64_t kMemoryShare = 8;  // of the memory bound: for the candidates' differences, and for those sums
 
 // Wanted are the candidates whose |r| reaches this, given what is known of all of them.
 double threshold(const ScreenOptions& screen, const std::vector<double>& descending) {
@@ -135,8 +135,11 @@ class Screening {
     };
     products_ = pictures_ * wanted.width;
     ProgressMeter meter(task_.run, "screen", products_, "products");
-    std::int64_t batch = slopes_batch(task_);
-    take_slopes(task_, 0, pictures_, wanted, batch, meter);
+    const auto sketched =
+        static_cast<std::int64_t>(sketch.text.nbytes() + sketch.along.nbytes() + sketch.directions.nbytes());
+    SlopesPlan plan = plan_slopes(task_, wanted.width, table_bytes(task_) + sketched);
+    take_slopes(task_, 0, pictures_, wanted, plan, meter);
+    least_bytes_ = plan.least_bytes;
     return read_sketch(sketch);
   }
 
@@ -177,11 +180,14 @@ class Screening {
 
   // `control` [moving, pictures]: what slopes say of each picture.
   RelevanceRows paint(const std::vector<std::int64_t>& rows, const at::Tensor& control) {
-    const std::unique_ptr<SweepEngine> painter = make_exact_engine(task_);
-    const std::int64_t count = std::ssize(rows);
+    const std::int64_t count = std::ssize(rows), share = memory_bound(task_) / kMemoryShare;
     const std::int64_t bytes = count * pictures_ * dim_ * static_cast<std::int64_t>(sizeof(double));
-    const std::int64_t memory = task_.options.memory_bytes > 0 ? task_.options.memory_bytes : free_memory("cpu") / 4;
-    const bool looking = bytes <= memory / kMemoryShare;  // else every candidate has all pictures
+    const bool looking = bytes <= share;  // else every candidate has all pictures
+    const std::int64_t one = sums_bytes(count, dim_);
+    const std::int64_t apart = std::clamp<std::int64_t>(share / one, 1, kPicturesApart);
+    // The candidates' differences, once more where they are looked at, and what slopes said of all channels.
+    const std::int64_t beside = (looking ? 2 * bytes : 0) + apart * one + static_cast<std::int64_t>(control.nbytes());
+    const std::unique_ptr<SweepEngine> painter = make_exact_engine(task_, beside);
     const at::Tensor seen = looking ? at::zeros({count, pictures_, dim_}, at::kDouble) : at::Tensor();
     RelevanceSums sums(count, dim_, c10::Device(task_.clip.device()));
     ProgressMeter meter(task_.run, "sweep", 2 * count * pictures_, "images");
@@ -195,7 +201,7 @@ class Screening {
       const at::Tensor index = at::tensor(places, at::kLong);
       while (done < look) {
         part.first_picture = done;
-        part.pictures = std::min(kPicturesApart, look - done);
+        part.pictures = std::min(apart, look - done);
         add(*painter, part, index, sums, seen, meter);
         painted += 2 * part.pictures * std::ssize(places);
         done += part.pictures;
@@ -259,13 +265,15 @@ class Screening {
     result.images = painted;
     result.implementation = painter.implementation();
     result.batch = painter.batch();
+    result.least_bytes = std::max(least_bytes_, painter.least_bytes());
     return result;
   }
 
   const SweepTask task_;
   const ScreenOptions& screen_;
   std::int64_t pictures_, dim_, probes_, products_ = 0;
-  at::Tensor text_;  // [dim] float64, unit
+  std::int64_t least_bytes_ = 0;  // of the slopes
+  at::Tensor text_;               // [dim] float64, unit
 };
 
 }  // namespace

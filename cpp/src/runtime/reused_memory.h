@@ -9,19 +9,24 @@
 
 namespace styleclip {
 
-/// Blocks given back by tensors, kept for the next ones. Blocks that are still in use when the pool goes are freed by
-/// their tensors. Any thread may use it.
+/// Blocks given back by tensors, kept for the next ones. They are the system's own pages, not the heap's: what is freed is
+/// gone from the process. Blocks that are still in use when the pool goes are freed by their tensors. Any thread may use it.
 class MemoryPool {
  public:
-  /// Keeps at most `most_bytes` that nobody uses; what comes back beyond that is freed.
+  /// What is in use and what is kept stay within `most_bytes` together: blocks are kept as far as there is room beside those
+  /// in use, which are never refused.
   explicit MemoryPool(std::int64_t most_bytes);
   ~MemoryPool();
   MemoryPool(const MemoryPool&) = delete;
   MemoryPool& operator=(const MemoryPool&) = delete;
 
+  /// From now on; what is kept beyond it goes with the next block that is asked for or given back.
+  void set_most(std::int64_t most_bytes);
   /// Frees what nobody uses.
   void trim();
   std::int64_t kept_bytes() const;
+  /// In use and kept, the most that there was at once.
+  std::int64_t peak_bytes() const;
 
   struct State;
 

@@ -154,7 +154,11 @@ export function sweepCommand(command: Command, start: Start): Command {
         'of the method screened: so many times as many are looked at exactly (default: 4)',
       ).argParser(parse.numberWithin(1, 1000)),
     )
-    .addOption(new Option('--memory <size>', 'bound on working memory, for example 4GiB').argParser(memory))
+    .addOption(
+      new Option('--memory <size>', 'bound on what the sweep takes beside the models, for example 4GiB').argParser(
+        memory,
+      ),
+    )
     .addOption(
       new Option('--statistics-samples <n>', 'latents for mean and σ of the channels')
         .argParser(parse.integerWithin(2, 100_000_000))

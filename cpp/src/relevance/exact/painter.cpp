@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace styleclip::exact {
 namespace {
@@ -18,6 +19,13 @@ namespace {
 std::size_t to_rgb_after(std::size_t conv) { return (conv + 1) / 2; }
 
 }  // namespace
+
+std::int64_t pictures_together(const Conv& conv, const PainterSettings& settings) {
+  if (settings.together_bytes <= 0) return std::numeric_limits<std::int64_t>::max();
+  const auto element = static_cast<std::int64_t>(c10::elementSize(settings.type));
+  const std::int64_t bytes = conv.outputs * conv.resolution * conv.resolution * element;
+  return std::max<std::int64_t>(2, settings.together_bytes / bytes / 2 * 2);
+}
 
 Painter::Painter(const Network& network, const Canvas& canvas, const std::vector<at::Tensor>& styles,
                  const std::vector<at::Tensor>& noise, const PainterSettings& settings)
@@ -50,14 +58,7 @@ Painting Painter::painting(std::size_t conv, const at::Tensor& target) const {
   return {&folded_rgb_[conv / 2], &canvas_, conv / 2, target};
 }
 
-// Pictures whose output of a layer fits what is kept together; even, for both signs.
-std::int64_t Painter::together(std::size_t conv) const {
-  if (settings_.together_bytes <= 0) return std::numeric_limits<std::int64_t>::max();
-  const Conv& layer = network_.convs[conv];
-  const auto element = static_cast<std::int64_t>(c10::elementSize(settings_.type));
-  const std::int64_t bytes = layer.outputs * layer.resolution * layer.resolution * element;
-  return std::max<std::int64_t>(2, settings_.together_bytes / bytes / 2 * 2);
-}
+std::int64_t Painter::together(std::size_t conv) const { return pictures_together(network_.convs[conv], settings_); }
 
 std::size_t Painter::last_for(std::size_t conv) const {
   const std::size_t last = folded_.size() - 1;
@@ -67,8 +68,8 @@ std::size_t Painter::last_for(std::size_t conv) const {
   return stop;
 }
 
-void Painter::run_from(std::size_t conv, std::size_t last, const at::Tensor& x, const at::Tensor& target) const {
-  at::Tensor now = x;
+void Painter::run_from(std::size_t conv, std::size_t last, at::Tensor x, const at::Tensor& target) const {
+  at::Tensor now = std::move(x);  // gone with the next layer's output
   for (std::size_t i = conv; i <= last; ++i) {
     const std::int64_t n = now.size(0), most = together(i);
     if (n > most) {
@@ -86,8 +87,7 @@ void Painter::run_from(std::size_t conv, std::size_t last, const at::Tensor& x, 
 void Painter::perturb_from(std::size_t conv, const at::Tensor& channels, const at::Tensor& plus,
                            const at::Tensor& minus, at::Tensor& target) const {
   Painting to = painting(conv, target);
-  const at::Tensor y = perturbed_layer(folded_[conv], bases_[conv], channels, plus, minus, to);
-  run_from(conv + 1, last_for(conv), y, target);
+  run_from(conv + 1, last_for(conv), perturbed_layer(folded_[conv], bases_[conv], channels, plus, minus, to), target);
 }
 
 at::Tensor Painter::paint_conv(std::size_t conv, const at::Tensor& channels, const at::Tensor& plus,

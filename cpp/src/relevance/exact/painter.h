@@ -25,6 +25,8 @@ struct PainterSettings {
 };
 /// together_bytes for a CPU: half of a second cache.
 constexpr std::int64_t kCpuTogether = 1 << 20;
+/// Pictures that go through a layer together; even, for both signs.
+std::int64_t pictures_together(const Conv& conv, const PainterSettings& settings);
 
 class Painter {
  public:
@@ -48,7 +50,7 @@ class Painter {
   std::int64_t together(std::size_t conv) const;
   // The last convolution that runs for a channel of convolution `conv`.
   std::size_t last_for(std::size_t conv) const;
-  void run_from(std::size_t conv, std::size_t last, const at::Tensor& x, const at::Tensor& target) const;
+  void run_from(std::size_t conv, std::size_t last, at::Tensor x, const at::Tensor& target) const;
   void perturb_from(std::size_t conv, const at::Tensor& channels, const at::Tensor& plus, const at::Tensor& minus,
                     at::Tensor& target) const;
 

@@ -165,6 +165,13 @@ at::Tensor up_layer_weight(const at::Tensor& weight, at::ScalarType type) {
   return weight.permute({1, 2, 3, 0}).reshape({weight.size(1), 9 * weight.size(0)}).to(type).contiguous();
 }
 
+std::int64_t up_layer_cpu_bytes(const Conv& conv, std::int64_t element_bytes) {
+  const std::int64_t side = conv.resolution / 2, row = side * 9 * conv.outputs * element_bytes;
+  // Four rows pending of twice the side, of channels rounded up to the widest register.
+  const std::int64_t pending = 4 * 2 * side * (conv.outputs + 15) * static_cast<std::int64_t>(sizeof(float));
+  return std::max(kStripBytes, row) + pending;
+}
+
 std::vector<Instructions> known_instructions() {
   std::vector<Instructions> known;
 #ifdef STYLECLIP_CHOICE

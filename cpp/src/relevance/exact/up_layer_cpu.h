@@ -5,10 +5,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <vector>
 
 namespace styleclip::exact {
 
+struct Conv;
 struct FoldedConv;
 
 /// weight [outputs, inputs, 3, 3] -> [inputs, 9 outputs] in `type`: the right side of the product.
@@ -16,6 +18,9 @@ at::Tensor up_layer_weight(const at::Tensor& weight, at::ScalarType type);
 
 /// x [n, inputs, h, h] channels last, of the weight's type -> y [n, outputs, 2 h, 2 h] channels last, written, activated.
 void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y);
+
+/// Bytes that it takes beside x and y, on one thread.
+std::int64_t up_layer_cpu_bytes(const Conv& conv, std::int64_t element_bytes);
 
 /// What its loops are compiled for; those that this processor has, widest first, which is what it takes.
 enum class Instructions { Avx512, Avx2, Plain };

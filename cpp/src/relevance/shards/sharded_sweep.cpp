@@ -34,6 +34,7 @@ struct ShardedSweep::State {
   std::vector<std::int64_t> work;              // pictures of each
   std::vector<bool> done;                      // those on the disk
   std::size_t next = 0;                        // in `mine`
+  std::string note;                            // for the first shard that is computed
   std::int64_t total_work = 0, done_work = 0;  // pictures of this share
   std::int64_t rendered = 0;                   // pictures of this process
   double seconds = 0;                          // that they took
@@ -62,6 +63,11 @@ void make_directory(const std::string& directory) {
   throw Error(ErrorCode::Disk,
               "The directory " + directory + " cannot be made" + (error ? ": " + error.message() : std::string()) + ".",
               "Check the path and your rights there, or use another one.");
+}
+
+std::string mebibytes(std::int64_t bytes) {
+  constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
+  return std::to_string((bytes + kMebibyte - 1) / kMebibyte) + " MiB";
 }
 
 // The context of one call within the state, taken away again when the call ends.
@@ -127,6 +133,10 @@ void ShardedSweep::State::settle_plan() {
     complete();
   }
   if (there) shards::require_same(directory, *there, own.settings);
+  if (options.memory_bytes > 0 && engine->least_bytes() > options.memory_bytes) {
+    note = "memory is " + mebibytes(options.memory_bytes) +
+           "; the sweep runs with its smallest batches, which take up to " + mebibytes(engine->least_bytes()) + ".";
+  }
   plan = there ? std::move(*there) : std::move(own);
   // Another kind of machine may round a channel's two values to the same number where the plan's did not.
   inputs.moving = plan.moving;
@@ -191,6 +201,11 @@ void ShardedSweep::State::compute(std::int64_t index, SweepShard& shard, const R
   shards::ShardSums computed{RelevanceSums(block.rows, plan.embedding, c10::Device(clip.device())), 0, 0, ""};
   ProgressMeter meter(run, "sweep", engine->work(block), "images");
   const std::int64_t pictures = engine->run(block, computed.sums, meter);
+  if (!note.empty()) {
+    if (!shard.warning.empty()) shard.warning.push_back(' ');
+    shard.warning.append(note);
+    note.clear();
+  }
   computed.batch = engine->batch();
   computed.rendered = pictures;
   computed.machine = shards::this_machine(generator.device());

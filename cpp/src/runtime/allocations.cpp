@@ -1,5 +1,5 @@
 // The allocators report to whoever stands in the thread's profiler slot, as libtorch's own profiler does.
-#include "allocations.h"
+#include "runtime/allocations.h"
 
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
@@ -8,9 +8,7 @@
 #include <memory>
 #include <mutex>
 
-#include "timing.h"
-
-namespace styleclip::bench {
+namespace styleclip {
 namespace {
 
 class Counter final : public c10::MemoryReportingInfoBase {
@@ -45,9 +43,8 @@ Allocations allocations_of(at::Device device, const std::function<void()>& work)
   {
     const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, counter);
     work();
-    synchronize(device);
   }
   return counter->found();
 }
 
-}  // namespace styleclip::bench
+}  // namespace styleclip

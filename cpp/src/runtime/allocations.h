@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <functional>
 
-namespace styleclip::bench {
+namespace styleclip {
 
 struct Allocations {
   std::int64_t count = 0;
@@ -14,7 +14,7 @@ struct Allocations {
   std::int64_t peak = 0;  // above what was held before
 };
 
-/// Of tensors on `device`, in one run of `work`. Work memory that is no tensor is not seen.
+/// Of tensors on `device`, in one run of `work`, by this thread and those that take over its state. Work memory that is no tensor is not seen.
 Allocations allocations_of(at::Device device, const std::function<void()>& work);
 
-}  // namespace styleclip::bench
+}  // namespace styleclip
