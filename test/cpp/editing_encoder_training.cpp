@@ -22,10 +22,7 @@ const char* const kNarrow =
         "reduction": 4, "head_width": 6})";
 
 std::shared_ptr<styleclip::Encoder> encoder(const char* config, const fixture::Weights* weights = nullptr) {
-  const tiny::TemporaryFile file(tiny::archive("e4e", config, weights));
-  styleclip::LoadOptions options;
-  options.device = "cpu";
-  return styleclip::Encoder::load(file.path(), options);
+  return tiny::load<styleclip::Encoder>("e4e", config, weights);
 }
 
 styleclip::EncoderTrainingOptions settings() {

@@ -31,35 +31,20 @@ using styleclip::TrainingOptimizer;
 // 10 rows, enough for three levels.
 const char* const kGenerator =
     R"({"image_size": 64, "channels": [6, 5, 4, 3, 3], "z_width": 8, "style_width": 8, "mapping_layers": 2})";
-const char* const kIdentity =
-    R"({"image_size": 16, "embedding": 12, "channels": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "reduction": 4,
-        "preprocessing": "resize"})";
-
-template <class Model>
-std::shared_ptr<Model> load(const char* kind, const std::string& config) {
-  const tiny::TemporaryFile file(tiny::archive(kind, config.c_str(), nullptr, 7));
-  styleclip::LoadOptions options;
-  options.device = "cpu";
-  return Model::load(file.path(), options);
-}
 
 styleclip::Generator& generator() {
-  static const auto model = load<styleclip::Generator>("stylegan2", kGenerator);
-  return *model;
-}
-styleclip::Identity& identity() {
-  static const auto model = load<styleclip::Identity>("ir-se", kIdentity);
+  static const auto model = tiny::load<styleclip::Generator>("stylegan2", kGenerator, nullptr, 7);
   return *model;
 }
 std::shared_ptr<Mapper> fresh(const std::string& levels = R"(["coarse", "medium", "fine"])") {
-  return load<Mapper>("mapper", R"({"rows": 10, "style_width": 8, "levels": )" + levels + "}");
+  return tiny::load<Mapper>("mapper", R"({"rows": 10, "style_width": 8, "levels": )" + levels + "}", nullptr, 7);
 }
 std::shared_ptr<Mapper> fresh_in_s() {
   std::string channels;
   for (const styleclip::StyleLayer& layer : generator().layout().layers) {
     channels += (channels.empty() ? "" : ", ") + std::to_string(layer.channels);
   }
-  return load<Mapper>("mapper", R"({"space": "s", "channels": [)" + channels + "]}");
+  return tiny::load<Mapper>("mapper", R"({"space": "s", "channels": [)" + channels + "]}", nullptr, 7);
 }
 
 at::Tensor random(std::vector<std::int64_t> shape, std::uint64_t seed) {
@@ -165,7 +150,7 @@ TEST_CASE("mapper training: the validation's loss falls, with both optimisers an
       // RAdam holds its first steps back until it knows the second moment: long ones, so that a few show.
       if (kind == TrainingOptimizer::Ranger) options.learning_rate = 200;
       const auto mapper = in_s ? fresh_in_s() : fresh();
-      MapperTrainer trainer(generator(), tiny::clip(), &identity(), mapper, text(), {},
+      MapperTrainer trainer(generator(), tiny::clip(), &tiny::identity(), mapper, text(), {},
                             validation(in_s ? "s" : "w_plus"), options, {});
       CHECK_FALSE(trainer.advance(100, {}));
       CHECK(trainer.end() == TrainingEnd::Steps);
@@ -318,7 +303,7 @@ TEST_CASE("mapper training: what it refuses") {
   CHECK(code([](Options, Model, Tensor, Tensor, Tensor v) { v = v.narrow(1, 0, 9); }) == ErrorCode::Shape);
   CHECK(code([](Options, Model, Tensor, Tensor, Tensor v) { v = v * std::nan(""); }) == ErrorCode::NotFinite);
   CHECK(code([](Options, Model m, Tensor, Tensor, Tensor) {
-          m = load<Mapper>("mapper", R"({"rows": 12, "style_width": 8})");
+          m = tiny::load<Mapper>("mapper", R"({"rows": 12, "style_width": 8})", nullptr, 7);
         }) == ErrorCode::ModelMismatch);
 
   MapperTrainer three(generator(), tiny::clip(), nullptr, fresh(), text(), {}, validation(), short_options(), {});

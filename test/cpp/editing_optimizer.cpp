@@ -27,24 +27,9 @@ using styleclip::StopReason;
 // Equations of 32 pixels for the released code's resampling, which knows multiples of 32 only.
 const char* const kWideGenerator =
     R"({"image_size": 32, "channels": [6, 5, 4, 3], "z_width": 8, "style_width": 8, "mapping_layers": 2})";
-const char* const kIdentity =
-    R"({"image_size": 16, "embedding": 12, "channels": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "reduction": 4,
-        "preprocessing": "resize"})";
-
-template <class Model>
-std::shared_ptr<Model> load(const char* kind, const char* config) {
-  const tiny::TemporaryFile file(tiny::archive(kind, config, nullptr, 7));
-  styleclip::LoadOptions options;
-  options.device = "cpu";
-  return Model::load(file.path(), options);
-}
 
 styleclip::Generator& wide_generator() {
-  static const auto model = load<styleclip::Generator>("stylegan2", kWideGenerator);
-  return *model;
-}
-styleclip::Identity& identity() {
-  static const auto model = load<styleclip::Identity>("ir-se", kIdentity);
+  static const auto model = tiny::load<styleclip::Generator>("stylegan2", kWideGenerator, nullptr, 7);
   return *model;
 }
 
@@ -81,7 +66,7 @@ at::Tensor released_code(const at::Tensor& start, const at::Tensor& text, int st
   styleclip::Generator& generator = wide_generator();
   const at::Tensor first = [&] {
     const at::NoGradGuard off;
-    return identity().embed(generator.synthesis(generator.styles(start)));
+    return tiny::identity().embed(generator.synthesis(generator.styles(start)));
   }();
   at::Tensor w = start.clone().requires_grad_(true);
   torch::optim::Adam adam({w}, torch::optim::AdamOptions(rate));
@@ -98,7 +83,7 @@ at::Tensor released_code(const at::Tensor& start, const at::Tensor& text, int st
     const at::Tensor f = tiny::clip().encode_image(input);
     const at::Tensor cosine = (f / f.norm(2, 1, true) * (text / text.norm())).sum(1);
     const at::Tensor loss = (1 - cosine).sum() + l2 * (w - start).square().sum() +
-                            id * (1 - (identity().embed(images) * first).sum(1)).sum();
+                            id * (1 - (tiny::identity().embed(images) * first).sum(1)).sum();
     adam.zero_grad();
     loss.backward();
     adam.step();
@@ -115,7 +100,7 @@ TEST_CASE("optimizer: the released code's settings do what the released code doe
   options.in_sigmas = false;
   options.idle_first_step = true;
   options.objective = {.lambda_l2 = 0.008, .lambda_id = 0.005, .clip_input = ClipInput::Raw};
-  LatentOptimizer optimizer(wide_generator(), tiny::clip(), &identity(), start, text, options, {});
+  LatentOptimizer optimizer(wide_generator(), tiny::clip(), &tiny::identity(), start, text, options, {});
   finished(optimizer);
   const at::Tensor theirs = released_code(start, text[0][0], 25, 0.1, 0.008, 0.005);
   const double moved = largest(theirs, start);
@@ -139,7 +124,7 @@ TEST_CASE("optimizer: totals fall, the parts make them up, and the best is the l
   OptimizerOptions options = short_options();
   options.objective.lambda_id = 0.3;
   const at::Tensor start = sources(wide_generator(), 3);
-  LatentOptimizer optimizer(wide_generator(), tiny::clip(), &identity(), start, texts(), options, {});
+  LatentOptimizer optimizer(wide_generator(), tiny::clip(), &tiny::identity(), start, texts(), options, {});
   const OptimizerState state = finished(optimizer);
   const at::Tensor total = state.curves.select(1, 0), clip = state.curves.select(1, 1), l2 = state.curves.select(1, 2),
                    id = state.curves.select(1, 3);

@@ -25,6 +25,9 @@ inline const char* kGeneratorConfig =
 inline const char* kClipConfig =
     R"({"vision": "vit", "image_size": 32, "embedding": 24, "vision_width": 32, "vision_layers": [2], "vision_heads": 4,
         "patch": 8, "text_width": 32, "text_layers": 2, "text_heads": 4, "context_length": 9, "vocabulary": 50})";
+inline const char* kIdentityConfig =
+    R"({"image_size": 16, "embedding": 12, "channels": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "reduction": 4,
+        "preprocessing": "resize"})";
 
 inline at::Tensor normal(at::Generator& engine, std::vector<std::int64_t> shape, double scale = 1, double centre = 0) {
   return at::randn(shape, engine) * scale + centre;
@@ -117,25 +120,30 @@ inline std::string archive(const char* kind, const char* config, const Weights* 
   return styleclip::make_archive(request, {}).bytes;
 }
 
-inline std::shared_ptr<styleclip::Generator> load_generator(const Weights& weights) {
-  const TemporaryFile file(archive("stylegan2", kGeneratorConfig, &weights));
+template <class Model>
+std::shared_ptr<Model> load(const char* kind, const std::string& config, const Weights* weights = nullptr,
+                            std::uint64_t seed = 5) {
+  const TemporaryFile file(archive(kind, config.c_str(), weights, seed));
   styleclip::LoadOptions options;
   options.device = "cpu";
-  return styleclip::Generator::load(file.path(), options);
+  return Model::load(file.path(), options);
 }
 
-/// One generator and one CLIP for all tests; neither is ever changed.
+inline std::shared_ptr<styleclip::Generator> load_generator(const Weights& weights) {
+  return load<styleclip::Generator>("stylegan2", kGeneratorConfig, &weights);
+}
+
+/// One generator, one CLIP and one identity network for all tests; none is ever changed.
 inline styleclip::Generator& generator() {
   static const std::shared_ptr<styleclip::Generator> model = load_generator(generator_weights());
   return *model;
 }
 inline styleclip::Clip& clip() {
-  static const std::shared_ptr<styleclip::Clip> model = [] {
-    const TemporaryFile file(archive("clip", kClipConfig, nullptr));
-    styleclip::LoadOptions options;
-    options.device = "cpu";
-    return styleclip::Clip::load(file.path(), options);
-  }();
+  static const auto model = load<styleclip::Clip>("clip", kClipConfig);
+  return *model;
+}
+inline styleclip::Identity& identity() {
+  static const auto model = load<styleclip::Identity>("ir-se", kIdentityConfig, nullptr, 7);
   return *model;
 }
 
