@@ -3,10 +3,11 @@
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>
 
-#include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
+#include "relevance_fixture.h"
 #include "styleclip/relevance.h"
 #include "tiny_world.h"
 
@@ -37,50 +38,57 @@ RelevanceRows run(const std::string& method, const SweepOptions& options) {
   return styleclip::sweep(method, tiny::generator(), tiny::clip(), statistics(), options, {});
 }
 
-// Lowest cosine of two tables' rows.
-double lowest_cosine(const RelevanceRows& a, const RelevanceRows& b) {
-  return (a.rows.to(at::kDouble) * b.rows.to(at::kDouble)).sum(1).min().item<double>();
-}
-
-// Where every leaky ReLU is on its positive side, the embedding is smooth, and two sizes of step tell how much a central
-// difference is off: a third of what the step of twice the size adds. Embeddings are known to some 2e-7.
-TEST_CASE("gradient: every row is the limit of central differences, at every batch size") {
-  constexpr double kStep = 0.4, kNoise = 2e-7;
+// Where every leaky ReLU is on its positive side, the embedding is smooth, and central differences of step h are off by even
+// powers of h. Romberg's (4 D(h) − D(2h)) / 3 has no square in it; that of twice the step is off by 16 times as much or more,
+// so that the two are further apart than the first is from the slope. A difference of embeddings is known to their noise, and
+// the mean of that of many pictures to its root of their number less; three deviations, of 4/3 and 1/6 of it over h.
+TEST_CASE("gradient: every difference is the limit of central differences, rows are the same at every batch size") {
+  constexpr double kStep = 0.3;
   tiny::Weights weights = tiny::generator_weights();
   tiny::keep_activations_positive(weights);
   const auto smooth = tiny::load_generator(weights);
   const StyleStatistics own = styleclip::style_statistics(*smooth, 500, {}, {});
   SweepOptions options = options_of(1, 8);
-  options.images = 1;  // then a row times its magnitude is the difference itself
-  const auto sweep = [&](const std::string& method) {
-    return styleclip::sweep(method, *smooth, tiny::clip(), own, options, {});
+  options.images = 16;
+  const auto slopes = [&](const std::string& method, double step) {
+    options.sigmas = step;
+    return sweeps::differences(method, own, options, *smooth).mean(1) / step;
   };
-  const auto slopes = [](const RelevanceRows& rows, double step) {
-    return rows.rows.to(at::kDouble) * rows.magnitude.to(at::kDouble).unsqueeze(1) / step;
-  };
-  const RelevanceRows slope = sweep("gradient");
-  CHECK(slope.implementation == "gradient");
-  CHECK(slope.images == tiny::clip().embedding_dim());
-  options.sigmas = kStep;
-  const at::Tensor near = slopes(sweep("reference"), kStep);
-  options.sigmas = 2 * kStep;
-  const at::Tensor far = slopes(sweep("reference"), 2 * kStep);
-  const at::Tensor bound = (far - near).norm(2, 1) / 2 + kNoise / kStep;
-  CHECK(((slopes(slope, 1) - near).norm(2, 1) / bound).max().item<double>() < 1);
+  const at::Tensor near = slopes("reference", kStep), middle = slopes("reference", 2 * kStep),
+                   far = slopes("reference", 4 * kStep);
+  const at::Tensor limit = (4 * near - middle) / 3, further = (4 * middle - far) / 3;
+  const double apart = sweeps::embeddings_apart(weights).square().mean().sqrt().item<double>();
+  const double noise = 3 * std::hypot(4.0 / 3, 1.0 / 6) * apart / std::sqrt(16.0) / kStep;
+  const at::Tensor bound = (further - limit).norm(2, 1) + noise;
+  const at::Tensor slope = slopes("gradient", 1);
+  CHECK(((slope - limit).norm(2, 1) / bound).max().item<double>() < 1);
   CHECK((bound / near.norm(2, 1)).median().item<double>() < 0.01);  // it would see an error of a hundredth
 
-  options.sigmas = 1;
+  options = options_of(1, 8);
+  const auto sweep = [&] { return styleclip::sweep("gradient", *smooth, tiny::clip(), own, options, {}); };
+  const RelevanceRows rows = sweep();
+  CHECK(rows.implementation == "gradient");
+  CHECK(rows.images == options.images * tiny::clip().embedding_dim());
+  // There and back in other orders; and both tables' rounding.
+  const double orders = tiny::orders_apart(2 * (tiny::synthesis_terms(weights) + tiny::kClipTerms)) + 0x1p-23;
   for (const std::int64_t batch : {1, 7, 24, 64}) {
     options.batch = batch;
-    CHECK(lowest_cosine(sweep("gradient"), slope) > 1 - 1e-5);
+    CHECK((sweep().rows - rows.rows).norm(2, 1).max().item<double>() <= orders);
   }
 }
 
+// A slope times a step: all that differs is that the two values of a step are rounded to float32, and that tables are.
 TEST_CASE("gradient: a step of twice the size doubles the differences and turns no row") {
+  const auto rounding = [](const SweepOptions& options) {
+    const auto inputs = styleclip::make_sweep_inputs(tiny::generator(), statistics(), options, {});
+    const at::Tensor sizes = inputs.plus.abs() + inputs.minus.abs(), step = (inputs.plus - inputs.minus).abs();
+    return at::amax(0x1p-24 * sizes / step, {1}) + 0x1p-24;
+  };
   const RelevanceRows one = run("gradient", options_of(1, 8));
   const RelevanceRows two = run("gradient", options_of(2, 8));
-  CHECK(two.magnitude.allclose(2 * one.magnitude, 1e-4, 1e-6));
-  CHECK(lowest_cosine(one, two) > 1 - 1e-5);
+  const at::Tensor bound = rounding(options_of(1, 8)) + rounding(options_of(2, 8)) + 0x1p-23;
+  CHECK(((two.magnitude / (2 * one.magnitude) - 1).abs() / bound).max().item<double>() <= 1);
+  CHECK((one.rows - two.rows).norm(2, 1).max().item<double>() <= 0x1p-23);
 }
 
 TEST_CASE("gradient: roundings to 8 bits have none; NaN is named by where it comes from") {
@@ -111,17 +119,13 @@ TEST_CASE("named channels: the same rows as among all of them, by every method")
   for (const std::string& method : styleclip::sweep_methods()) {
     CAPTURE(method);
     SweepOptions options = options_of(3, 8);
-    const RelevanceRows all = run(method, options);
     options.channels = {1, 7, 8, 20};
     const RelevanceRows some = run(method, options);
     CHECK(some.channels == options.channels);
-    for (std::size_t i = 0; i < options.channels.size(); ++i) {
-      const auto place =
-          std::find(all.channels.begin(), all.channels.end(), options.channels[i]) - all.channels.begin();
-      CHECK((all.rows[place] - some.rows[static_cast<std::int64_t>(i)]).norm().item<double>() < 2e-3);
-      CHECK(all.magnitude[place].item<double>() ==
-            doctest::Approx(some.magnitude[static_cast<std::int64_t>(i)].item<double>()).epsilon(1e-3));
-    }
+    // Three pictures are too few for adaptive to end early, which leaves exact.
+    const at::Tensor d = sweeps::differences(method == "adaptive" ? "exact" : method, statistics(), options_of(3, 8));
+    sweeps::check_rows(some, sweeps::directs(d.index_select(0, at::tensor(options.channels, at::kLong)), some.counts),
+                       sweeps::embedding_noise());
   }
 }
 

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "relevance_fixture.h"
 #include "styleclip/relevance.h"
 #include "tiny_world.h"
 
@@ -19,8 +20,8 @@ using styleclip::Perturbation;
 using styleclip::RelevanceRows;
 using styleclip::StyleStatistics;
 using styleclip::SweepOptions;
-
-using Vector = std::vector<double>;
+using sweeps::Direct;
+using sweeps::Vector;
 
 constexpr std::int64_t kPictures = 5;
 
@@ -59,13 +60,6 @@ Vector unit_embedding(const at::Tensor& s, styleclip::Preprocess mode) {
   return x;
 }
 
-// What the formula gives for one channel.
-struct Direct {
-  Vector row;         // unit
-  Vector lengths;     // |d| of each picture
-  double sum_length;  // |Σ unit(d)|
-};
-
 Direct compute_direct(std::int64_t channel, const SweepOptions& options) {
   styleclip::Generator& generator = tiny::generator();
   const StyleStatistics stats = statistics();
@@ -103,88 +97,12 @@ const Direct& direct(std::int64_t channel, const SweepOptions& options) {
   return found != known.end() ? found->second : known.emplace(key, compute_direct(channel, options)).first->second;
 }
 
-double distance(const at::Tensor& row, const Vector& expected) {
-  const at::Tensor wide = row.to(at::kDouble);
-  double squares = 0;
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double difference = wide[static_cast<std::int64_t>(i)].item<double>() - expected[i];
-    squares += difference * difference;
-  }
-  return std::sqrt(squares);
-}
-
-// The noise of an embedding: the largest distance between the same picture's unit embedding alone and in a batch. Two
-// orders of summation, the same mathematics.
-double embedding_noise(const SweepOptions& options) {
-  styleclip::Generator& generator = tiny::generator();
-  const at::Tensor w = generator.mapping(generator.sample_z(64, 99));
-  const at::Tensor s = generator.styles(generator.truncate(w, 1.0, -1));
-  const at::Tensor images = generator.synthesis(s);
-  const at::Tensor f = tiny::clip().encode_image(tiny::clip().preprocess(images, options.preprocess)).to(at::kDouble);
-  double largest = 0;
-  for (std::int64_t i = 0; i < s.size(0); ++i) {
-    const at::Tensor in_batch = f[i] / f[i].norm();
-    largest = std::max(largest, distance(in_batch, unit_embedding(s.narrow(0, i, 1), options.preprocess)));
-  }
-  // At the least, rounding of the float32 embedding itself.
-  return std::max(largest, std::ldexp(1.0, -23));
-}
-
-// How far a picture's unit embedding moves, at most, when one of its values rounds to the next of the 256 levels. Whether
-// two computations of one picture agree to the last bit is libtorch's affair (2.11 does not); a value that lies between
-// two levels may then go either way.
-double level_noise(const SweepOptions& options) {
-  styleclip::Generator& generator = tiny::generator();
-  const at::Tensor w = generator.mapping(generator.sample_z(kPictures, options.samples.seed));
-  const at::Tensor images = generator.synthesis(generator.styles(generator.truncate(w, 0.7, -1)));
-  double largest = 0;
-  for (std::int64_t i = 0; i < kPictures; ++i) {
-    const std::int64_t values = images[i].numel();
-    at::Tensor moved = images[i].reshape({1, values}).repeat({values + 1, 1});
-    moved.diagonal().add_(1 / 127.5);  // the last row stays as it is
-    const at::Tensor pictures = moved.view({values + 1, images.size(1), images.size(2), images.size(3)});
-    at::Tensor f = tiny::clip().encode_image(tiny::clip().preprocess(pictures, options.preprocess)).to(at::kDouble);
-    f = f / f.norm(2, {1}, true);
-    largest = std::max(largest, (f - f[values]).norm(2, {1}).max().item<double>());
-  }
-  return largest;
-}
-
-// How far a row may move when every unit embedding moves by ε. d moves by 2 ε at most, unit(d) by 2 · 2ε / |d|, their
-// sum by the sum of these, and the unit of the sum by twice that over its length.
-double row_bound(const Direct& channel, double noise) {
-  double moved = 0;
-  for (const double length : channel.lengths) moved += std::min(2.0, 4 * noise / length);
-  return 2 * moved / channel.sum_length;
-}
-
-// `level`: noise of a picture whose value rounded to the other level, where there are levels; a few rows may have one.
 void check_against_direct(const SweepOptions& options, double noise, double level = 0) {
   const RelevanceRows rows = swept(options);
-  REQUIRE(rows.rows.size(0) == static_cast<std::int64_t>(rows.channels.size()));
-  std::int64_t resolved = 0, flipped = 0;
-  for (std::size_t i = 0; i < rows.channels.size(); ++i) {
-    const auto at = static_cast<std::int64_t>(i);
-    const Direct& expected = direct(rows.channels[i], options);
-    const double strict = row_bound(expected, noise) + 1e-6;  // + the row's own rounding to float32
-    const bool flip = level > noise && distance(rows.rows[at], expected.row) > strict;
-    const double each = flip ? level : noise;
-    const double bound = flip ? row_bound(expected, level) : strict;
-    flipped += flip;
-    CAPTURE(rows.channels[i]);
-    CHECK(distance(rows.rows[at], expected.row) <= bound);
-    double mean = 0;
-    for (const double length : expected.lengths) mean += length / static_cast<double>(expected.lengths.size());
-    CHECK(std::abs(rows.magnitude[at].item<double>() - mean) <= 4 * each + 1e-6 * mean);
-    CHECK(std::abs(rows.concentration[at].item<double>() - expected.sum_length / static_cast<double>(kPictures)) <=
-          bound);
-    CHECK(rows.counts[at].item<std::int64_t>() == kPictures);
-    resolved += strict < 0.01;
-  }
-  // The bound says something about nearly every row: this is a test of values, not of noise.
-  CHECK(flipped * 3 <= static_cast<std::int64_t>(rows.channels.size()));
-  CHECK(resolved * 10 >= static_cast<std::int64_t>(rows.channels.size()) * 9);
-  CHECK(rows.images == static_cast<std::int64_t>(rows.channels.size()) * 2 * kPictures);
+  std::vector<Direct> wanted;
+  for (const std::int64_t channel : rows.channels) wanted.push_back(direct(channel, options));
+  sweeps::check_rows(rows, wanted, noise, level);
+  CHECK(rows.images == std::ssize(rows.channels) * 2 * kPictures);
 }
 
 TEST_CASE("absolute, every channel with toRGB, picture by picture: the direct computation") {
@@ -200,14 +118,14 @@ TEST_CASE("8-bit preprocessing: the direct computation") {
   SweepOptions options = options_for(Perturbation::Absolute, {"b8.conv0", "b16.torgb"}, 1);
   options.preprocess = styleclip::Preprocess::Reference8;
   options.sigmas = 5;
-  check_against_direct(options, std::ldexp(1.0, -23), level_noise(options));
+  check_against_direct(options, std::ldexp(1.0, -23), sweeps::level_noise(options));
 }
 
 TEST_CASE("batches: the direct computation within the embeddings' noise, whatever the batch size") {
   for (const std::int64_t batch : {2, 7, 10, 64}) {
     CAPTURE(batch);
     const SweepOptions options = options_for(Perturbation::Absolute, {"all"}, batch);
-    check_against_direct(options, embedding_noise(options));
+    check_against_direct(options, sweeps::embedding_noise());
   }
 }
 

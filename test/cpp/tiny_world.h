@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -83,6 +84,27 @@ inline void keep_activations_positive(Weights& weights) {
     if (name.ends_with("conv.weight") || name == "input.input") values = values.abs();
   }
 }
+
+/// How far two float32 computations of one network's result in other orders are apart, beside its largest value. Each rounds
+/// every term of the sums on its longest way once, and errors add up as independent ones do, by the root of their number;
+/// three times that bounds the largest.
+inline double orders_apart(double terms) { return 3 * 0x1p-24 * std::sqrt(2 * terms); }
+
+/// Terms of the sums from S to a picture: inputs times taps of every layer, and noise, bias, gain and slope of a convolution;
+/// twice four taps of the filter where it doubles the size, of the picture so far too.
+inline double synthesis_terms(const Weights& weights) {
+  double terms = 0;
+  for (const auto& [name, values] : weights) {
+    if (!name.ends_with(".conv.weight")) continue;
+    terms += static_cast<double>(values.numel() / values.size(1)) + 4;
+    if (name.starts_with("convs.") && (name[6] - '0') % 2 == 0) terms += 16;
+  }
+  return terms;
+}
+
+/// The same from a picture to kClipConfig's embedding: four taps of the resampling each way, a patch, six normalisations
+/// (mean and square), the last matrix; a block's projections, 8 numbers a head, 17 places, and its two layers.
+inline constexpr double kClipTerms = 2 * 4 + 3 * 64 + 6 * 2 * 32 + 32 + 2 * (32 + 8 + 17 + 32 + 32 + 128);
 
 /// Makes one style channel of a layer infinite for about half of all latents, with finite weights.
 inline void overflow_style(Weights& weights, const std::string& layer, std::int64_t channel) {
