@@ -283,3 +283,26 @@ test('a model closed between two shards', async (t) => {
   await t.throwsAsync(shards.next(), error('CLOSED'));
   t.is(clip.closed, false);
 });
+
+test('memory for no more than the smallest batches: it runs with these, and says so', async (t) => {
+  const few = { ...SETTINGS, images: 2 };
+  const small = await tiny.sweep({ ...few, memory: 2 ** 20 });
+  const least = small.meta.leastMemory ?? 0;
+  t.true(least > 2 ** 20);
+  const said = new RegExp(
+    `memory is 1 MiB; the sweep ran with its smallest batches, which take up to ${Math.ceil(least / 2 ** 20)} MiB`,
+  );
+  t.true(warnings.some((text) => said.test(text)));
+  const file = join(folder.path, 'small.safetensors');
+  await small.save(file);
+  t.is((await Relevance.load(file)).meta.leastMemory, least);
+  t.is((await tiny.sweep({ ...few, memory: '1GiB' })).meta.leastMemory, undefined);
+
+  const shards = await shardsOf({ ...SETTINGS, memory: 2 ** 20, directory: fresh() });
+  t.deepEqual(
+    shards.map(({ batch }) => batch),
+    shards.map(() => 2),
+  );
+  t.regex(shards[0]?.warning ?? '', /^memory is 1 MiB; the sweep runs with its smallest batches/);
+  t.is(shards[1]?.warning, undefined);
+});
