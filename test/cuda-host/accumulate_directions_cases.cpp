@@ -10,15 +10,6 @@
 namespace styleclip::cases {
 namespace {
 
-float rounded(float x, Type type) {
-  switch (type) {
-    case Type::kFloat32: return x;
-    case Type::kFloat16: return __half2float(__float2half(x));
-    case Type::kBFloat16: return __bfloat162float(__float2bfloat16(x));
-  }
-  return x;
-}
-
 /// The next value of the type away from zero.
 float next_up(float x, Type type) {
   if (x == 0) return x;
@@ -66,6 +57,15 @@ bool agrees(double got, const Expected& wanted) {
 }
 
 }  // namespace
+
+float rounded(float x, Type type) {
+  switch (type) {
+    case Type::kFloat32: return x;
+    case Type::kFloat16: return __half2float(__float2half(x));
+    case Type::kBFloat16: return __bfloat162float(__float2bfloat16(x));
+  }
+  return x;
+}
 
 const char* name(Type type) {
   switch (type) {

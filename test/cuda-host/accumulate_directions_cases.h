@@ -11,6 +11,8 @@ namespace styleclip::cases {
 
 enum class Type { kFloat32, kFloat16, kBFloat16 };
 const char* name(Type type);
+/// The value of the type nearest to x.
+float rounded(float x, Type type);
 
 /// How plus and minus lie in memory.
 enum class Layout {

@@ -4,55 +4,26 @@
 #include <limits>
 #include <sstream>
 
-#include "half_types.h"
-#include "shuffler.h"
+#include "tables.h"
 
 namespace styleclip::cases::gradients {
 namespace {
 
-float rounded(float x, Type type) {
-  switch (type) {
-    case Type::kFloat32: return x;
-    case Type::kFloat16: return __half2float(__float2half(x));
-    case Type::kBFloat16: return __bfloat162float(__float2bfloat16(x));
-  }
-  return x;
-}
+using tables::Source;
 
-/// Numbers of a case.
-class Source {
- public:
-  Source(std::uint64_t seed, Type type) : random_(seed), type_(type) {}
-  float uniform() { return static_cast<float>(random_() >> 40) * 0x1p-23F - 1.0F; }  // [-1, 1)
-  std::vector<float> floats(std::int64_t count, float scale, float shift = 0) {
-    std::vector<float> values(static_cast<std::size_t>(count));
-    for (float& value : values) value = shift + scale * uniform();
-    return values;
-  }
-  /// Of the case's type.
-  std::vector<float> typed(std::int64_t count, float scale) {
-    std::vector<float> values = floats(count, scale);
-    for (float& value : values) value = rounded(value, type_);
-    return values;
-  }
-  /// [to, from]: bands of uneven length around the diagonal with zeros inside, a row of nothing but zeros.
-  std::vector<float> banded(std::int64_t to, std::int64_t from) {
-    std::vector<float> values = floats(to * from, 0.7F);
-    for (std::int64_t row = 0; row < to; ++row) {
-      const std::int64_t center = row * from / to;
-      const std::int64_t first = std::max<std::int64_t>(0, center - row % 3);
-      const std::int64_t end = row % 7 == 5 ? first : std::min(from, center + 1 + row % 4);
-      for (std::int64_t i = 0; i < from; ++i) {
-        if (i < first || i >= end || i == first + 1) values[static_cast<std::size_t>(row * from + i)] = 0;
-      }
+/// [to, from]: bands of uneven length around the diagonal with zeros inside, a row of nothing but zeros.
+std::vector<float> banded(Source& source, std::int64_t to, std::int64_t from) {
+  std::vector<float> values = source.floats(to * from, 0.7F);
+  for (std::int64_t row = 0; row < to; ++row) {
+    const std::int64_t center = row * from / to;
+    const std::int64_t first = std::max<std::int64_t>(0, center - row % 3);
+    const std::int64_t end = row % 7 == 5 ? first : std::min(from, center + 1 + row % 4);
+    for (std::int64_t i = 0; i < from; ++i) {
+      if (i < first || i >= end || i == first + 1) values[static_cast<std::size_t>(row * from + i)] = 0;
     }
-    return values;
   }
-
- private:
-  cuda_host::Shuffler random_;
-  Type type_;
-};
+  return values;
+}
 
 void zero_row(std::vector<float>& rows, std::int64_t row, std::int64_t width) {
   if (static_cast<std::int64_t>(rows.size()) < (row + 1) * width) return;
@@ -132,16 +103,6 @@ const char* name(Op op) {
     case Op::kStyledActivate: return "styled_activate";
     case Op::kFilterStyledActivate: return "filter_styled_activate";
     case Op::kEditLoss: return "edit_loss";
-  }
-  return "";
-}
-
-const char* name(Content content) {
-  switch (content) {
-    case Content::kRandom: return "random";
-    case Content::kLarge: return "large";
-    case Content::kNaN: return "NaN";
-    case Content::kInfinity: return "infinity";
   }
   return "";
 }
@@ -230,8 +191,8 @@ Inputs make_inputs(const Case& which, std::uint64_t seed) {
   }
   if (which.op == Op::kResample) {
     inputs.x = source.typed(n * channels * pixels, 1.0F);
-    inputs.vertical = source.banded(which.to_h, which.h);
-    inputs.horizontal = source.banded(which.to_w, which.w);
+    inputs.vertical = banded(source, which.to_h, which.h);
+    inputs.horizontal = banded(source, which.to_w, which.w);
     inputs.gradient = source.typed(n * channels * which.to_h * which.to_w, 1.0F);
     return inputs;
   }

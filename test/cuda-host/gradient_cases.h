@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "accumulate_directions_cases.h"
+#include "tables.h"
 
 namespace styleclip::cases::gradients {
 
@@ -15,13 +15,7 @@ enum class Op { kResample, kStyledActivate, kFilterStyledActivate, kEditLoss };
 inline constexpr Op kOps[] = {Op::kResample, Op::kStyledActivate, Op::kFilterStyledActivate, Op::kEditLoss};
 const char* name(Op op);
 
-enum class Content {
-  kRandom,
-  kLarge,     // a thousand times as large: limits clamp, float16 overflows where there is none
-  kNaN,       // one element of x or t
-  kInfinity,  // the same
-};
-const char* name(Content content);
+using tables::Content;
 
 enum class Noise { kNone, kShared, kEach };
 

@@ -1,35 +1,19 @@
-// The reference of the operators with gradients in float64, and its bounds: those of sweep_reference.cpp, that is
-// gamma(k) = k u / (1 - k u) times the sum over absolute values, k being the most roundings on the way of one summand, and
-// the rounding of what is stored. The slopes √2 and 0.2 √2 and their reciprocals count as four roundings.
+// The reference of the operators with gradients in float64, and its bounds (tables.h). The slopes √2 and 0.2 √2 and their
+// reciprocals count as four roundings.
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <sstream>
 
 #include "gradient_cases.h"
 
 namespace styleclip::cases::gradients {
 namespace {
 
+using namespace tables;
+
 constexpr double kRoot = 1.4142135623730951;
 constexpr double kSlope = 4;  // roundings
-
-double gamma(double k) { return k * 0x1p-24 / (1 - k * 0x1p-24); }
-
-std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
-
-struct Kind {
-  double roundoff, smallest, largest;  // half the smallest number above zero
-};
-Kind kind(Type type) {
-  switch (type) {
-    case Type::kFloat32: return {0x1p-24, 0x1p-150, 0x1.fffffep127};
-    case Type::kFloat16: return {0x1p-11, 0x1p-25, 65504};
-    case Type::kBFloat16: return {0x1p-8, 0x1p-134, 0x1.fep127};
-  }
-  return {};
-}
 
 /// A sum and the sum of its absolute values.
 struct Sum {
@@ -41,24 +25,9 @@ struct Sum {
   }
 };
 
-/// What a result may be: `sum` after `roundings`, stored in `type`.
-struct Bound {
-  double value, error;
-};
+/// `sum` after `roundings`, stored in `type`.
 Bound stored(const Sum& sum, double roundings, Type type) {
-  const Kind of = kind(type);
-  const double error = std::isfinite(sum.absolute) ? gamma(roundings) * sum.absolute : 0;
-  return {sum.value, error + of.roundoff * (std::fabs(sum.value) + error) + of.smallest};
-}
-
-bool agrees(double got, const Bound& wanted, Type type) {
-  if (std::isnan(wanted.value)) return std::isnan(got);
-  if (std::isinf(wanted.value) || !std::isfinite(wanted.error)) return got == wanted.value;
-  if (std::isinf(got)) {  // too large for the type, or it may be
-    return std::signbit(got) == std::signbit(wanted.value) &&
-           std::fabs(wanted.value) + wanted.error >= kind(type).largest;
-  }
-  return std::fabs(got - wanted.value) <= wanted.error;
+  return tables::stored({sum.value, std::isfinite(sum.absolute) ? gamma(roundings) * sum.absolute : 0}, type);
 }
 
 std::string check(const char* what, const std::vector<float>& got, std::int64_t count, Type type,
@@ -67,10 +36,7 @@ std::string check(const char* what, const std::vector<float>& got, std::int64_t 
   for (std::int64_t i = 0; i < count; ++i) {
     const Bound bound = wanted(i);
     if (agrees(got[index(i)], bound, type)) continue;
-    std::ostringstream text;
-    text.precision(9);
-    text << what << "[" << i << "] is " << got[index(i)] << ", not " << bound.value << " within " << bound.error;
-    return text.str();
+    return fault(what, index(i), got[index(i)], bound);
   }
   return "";
 }

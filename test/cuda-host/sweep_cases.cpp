@@ -5,20 +5,12 @@
 #include <limits>
 #include <sstream>
 
-#include "half_types.h"
-#include "shuffler.h"
+#include "tables.h"
 
 namespace styleclip::cases::sweep {
 namespace {
 
-float rounded(float x, Type type) {
-  switch (type) {
-    case Type::kFloat32: return x;
-    case Type::kFloat16: return __half2float(__float2half(x));
-    case Type::kBFloat16: return __bfloat162float(__float2bfloat16(x));
-  }
-  return x;
-}
+using tables::Source;
 
 /// Keys' cubic with a = -0.5, as Pillow has it.
 double cubic(double x) {
@@ -55,29 +47,6 @@ const char* name(Resample resample) {
   return "";
 }
 
-/// Numbers of a case.
-class Source {
- public:
-  Source(std::uint64_t seed, Type type) : random_(seed), type_(type) {}
-  float uniform() { return static_cast<float>(random_() >> 40) * 0x1p-23F - 1.0F; }  // [-1, 1)
-  std::vector<float> floats(std::int64_t count, float scale, float shift = 0) {
-    std::vector<float> values(static_cast<std::size_t>(count));
-    for (float& value : values) value = shift + scale * uniform();
-    return values;
-  }
-  /// Of the case's type.
-  std::vector<float> typed(std::int64_t count, float scale) {
-    std::vector<float> values = floats(count, scale);
-    for (float& value : values) value = rounded(value, type_);
-    return values;
-  }
-  std::size_t below(std::size_t n) { return random_.below(n); }
-
- private:
-  cuda_host::Shuffler random_;
-  Type type_;
-};
-
 }  // namespace
 
 const char* name(Op op) {
@@ -88,16 +57,6 @@ const char* name(Op op) {
     case Op::kAddToCanvas: return "add_to_canvas";
     case Op::kActivateToCanvas: return "activate_to_canvas";
     case Op::kClipInput: return "clip_input";
-  }
-  return "";
-}
-
-const char* name(Content content) {
-  switch (content) {
-    case Content::kRandom: return "random";
-    case Content::kLarge: return "large";
-    case Content::kNaN: return "NaN";
-    case Content::kInfinity: return "infinity";
   }
   return "";
 }

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "accumulate_directions_cases.h"
+#include "tables.h"
 
 namespace styleclip::cases::sweep {
 
@@ -16,13 +16,7 @@ inline constexpr Op kOps[] = {Op::kPerturbChannels, Op::kActivate,         Op::k
                               Op::kAddToCanvas,     Op::kActivateToCanvas, Op::kClipInput};
 const char* name(Op op);
 
-enum class Content {
-  kRandom,
-  kLarge,     // a thousand times as large: limits clamp, float16 overflows where there is none
-  kNaN,       // one element of the activations or planes
-  kInfinity,  // the same
-};
-const char* name(Content content);
+using tables::Content;
 
 /// A resampling matrix [size, r].
 enum class Resample {

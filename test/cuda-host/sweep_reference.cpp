@@ -1,40 +1,17 @@
-// The reference of the exact sweep's operators in float64, and its bounds.
-//
-// Arithmetic of the implementations is float32, unit roundoff u = 2^-24, in any order and with or without fused
-// multiplications. A result that is a sum of products, each path to it passing at most k roundings, errs by at most
-// gamma(k) = k u / (1 - k u) times the same sum over absolute values (Higham, Accuracy and Stability of Numerical
-// Algorithms, 2002, chapter 3). Leaky ReLU and clamp do not enlarge an error; the slope 0.2 and its product count as two
-// roundings. A value stored in y's type errs by that type's roundoff more, and by half its smallest number.
+// The reference of the exact sweep's operators in float64, and its bounds (tables.h). Leaky ReLU and clamp do not enlarge an
+// error; the slope 0.2 and its product count as two roundings.
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
-#include <sstream>
 
 #include "sweep_cases.h"
 
 namespace styleclip::cases::sweep {
 namespace {
 
-constexpr double kRoundoff = 0x1p-24;
-
-double gamma(double k) { return k * kRoundoff / (1 - k * kRoundoff); }
-
-struct Kind {
-  double roundoff, smallest, largest;  // half the smallest number above zero
-};
-Kind kind(Type type) {
-  switch (type) {
-    case Type::kFloat32: return {0x1p-24, 0x1p-150, 0x1.fffffep127};
-    case Type::kFloat16: return {0x1p-11, 0x1p-25, 65504};
-    case Type::kBFloat16: return {0x1p-8, 0x1p-134, 0x1.fep127};
-  }
-  return {};
-}
-
-struct Value {
-  double value = 0, error = 0;
-};
+using namespace tables;
+using Value = Bound;
 
 /// Infinity among the summands leaves infinity or, clamped, the limit, exactly.
 double error_of(double relative, double absolute) { return std::isfinite(absolute) ? relative * absolute : 0; }
@@ -46,31 +23,6 @@ Value activated(double sum, double absolute, double roundings, double limit) {
   const double clamped = y > limit ? limit : y < -limit ? -limit : y;
   return {clamped, error_of(gamma(roundings + 2), absolute)};
 }
-
-Value stored(Value x, Type type) {
-  const Kind of = kind(type);
-  return {x.value, x.error + of.roundoff * (std::fabs(x.value) + x.error) + of.smallest};
-}
-
-bool agrees(double got, const Value& wanted, Type type) {
-  if (std::isnan(wanted.value)) return std::isnan(got);
-  // Clamped or infinite, whatever the size of what went in: exact.
-  if (!std::isfinite(wanted.error)) return got == wanted.value;
-  if (std::isinf(got)) {  // too large for the type, or it may be
-    return std::signbit(got) == std::signbit(wanted.value) &&
-           std::fabs(wanted.value) + wanted.error >= kind(type).largest;
-  }
-  return std::fabs(got - wanted.value) <= wanted.error;
-}
-
-std::string fault(const char* what, std::size_t at, double got, const Value& wanted) {
-  std::ostringstream text;
-  text.precision(9);
-  text << what << "[" << at << "] is " << got << ", not " << wanted.value << " within " << wanted.error;
-  return text.str();
-}
-
-std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 double noise_at(const Inputs& inputs, std::int64_t pixel) {
   return inputs.noise.empty() ? 0.0 : static_cast<double>(inputs.noise[index(pixel)]);
