@@ -178,6 +178,15 @@ test('screened: it has no directory to go on in, and no channels of its own', as
   await refused(t, 'ARGUMENT', sweep('screened', { channels: [1] }), 'channels');
 });
 
+test('pictures of a broken model are refused as bytes, which have no NaN', async (t) => {
+  await using broken = await brokenStyleClip();
+  const { generator } = broken;
+  const w = await generator.sample({ count: 2, seed: 1 });
+  const said = await refused(t, 'NOT_FINITE', generator.synthesize(w), 'bytes');
+  t.regex(said, /^Picture 0 holds NaN/);
+  t.true((await generator.synthesize(w, { as: 'float32' })).data.some(Number.isNaN));
+});
+
 async function brokenStyleClip(): Promise<StyleClip> {
   const generator = await makeBroken(folder.path, `broken${made++}`);
   return StyleClip.load({ generator, clip: join(folder.path, 'clip.pt'), device: 'cpu' });
