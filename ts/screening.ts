@@ -20,7 +20,7 @@ export interface ScreenOptions extends Omit<
   channels?: number | undefined;
   /**
    * Candidates after the gradient: `margin` times `channels`, or, with a β, those whose gradient says |r| ≥ β / `margin`, and
-   * with `'auto'` at least `margin` times 20. At least 1. Default 4.
+   * with `'auto'` at least `margin` times 20. At least 1. Default 3.5.
    */
   margin?: number | undefined;
   /**
@@ -30,7 +30,7 @@ export interface ScreenOptions extends Omit<
    */
   probes?: number | undefined;
   /**
-   * Probability with which a candidate that gets no more pictures is not wanted, each time it is looked at: after 10, 15, 23, …
+   * Probability with which a candidate that gets no more pictures is not wanted, each time it is looked at: after 8, 11, 15, 20, …
    * pictures. Above 0.5, below 1. Default 0.99.
    */
   confidence?: number | undefined;
@@ -76,7 +76,7 @@ export function screenSettings(o: ScreenOptions): Omit<NativeScreenOptions, 'tex
     channels: checkInteger(channels ?? DEFAULT_CHANNELS, 'channels', 1, 2 ** 31 - 1),
     automatic: beta === 'auto',
     ...(beta === undefined || beta === 'auto' ? {} : { beta: checkNumber(beta, 'beta', 0, 1) }),
-    margin: checkNumber(o.margin ?? 4, 'margin', 1, 1000),
+    margin: checkNumber(o.margin ?? 3.5, 'margin', 1, 1000),
     probes: o.probes === undefined ? 0 : checkInteger(o.probes, 'probes', 1, 100_000),
     confidence,
   };

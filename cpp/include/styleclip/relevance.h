@@ -111,7 +111,7 @@ struct ScreenOptions {
   std::optional<double> beta;
   bool automatic = false;
   /// Candidates after the gradient: `margin` times `channels`, and those with |r| >= β / margin. At least 1.
-  double margin = 4;
+  double margin = 3.5;
   /// Random directions a picture, beside the text, that tell how long a channel's gradient is; 0: 4, or more where 100 · 4
   /// of them would not be had from all pictures.
   std::int64_t probes = 0;
@@ -126,7 +126,7 @@ struct ScreenedRows {
 };
 
 /// The channels of one text, in three steps. The gradient along it in every sample picture ranks all channels. The candidates'
-/// pictures are painted as sweep_exact does; after 10, 15, 23, … of them a candidate whose |r| is below what is wanted with
+/// pictures are painted as sweep_exact does; after 8, 11, 15, 20, … of them a candidate whose |r| is below what is wanted with
 /// the confidence asked for is given up. Those left have all pictures. `rows.images` counts backward passes and pictures.
 /// Throws as sweep_exact and sweep_gradient; EmptySelection where no channel comes into question.
 ScreenedRows sweep_screened(Generator& generator, Clip& clip, const StyleStatistics& statistics,

@@ -8,8 +8,6 @@ namespace {
 
 constexpr double kLeastFactor = 1.5365;  // of Székely and Bakirov's theorem
 constexpr int kBisections = 100;
-constexpr std::int64_t kFirstLook = 10;
-constexpr double kLookGrowth = 1.5;
 
 // P(|T| <= t), as finite sums in θ = atan(t / √ν) (Abramowitz and Stegun, 26.7.3 and 26.7.4).
 double student_within(double t, std::int64_t freedom) {
@@ -36,10 +34,10 @@ double student_t(double tail, std::int64_t freedom) {
   return high;
 }
 
-std::vector<std::int64_t> looks_of(std::int64_t pictures) {
+std::vector<std::int64_t> looks_of(std::int64_t pictures, std::int64_t first, double growth) {
   std::vector<std::int64_t> looks;
-  for (std::int64_t look = kFirstLook; look < pictures;
-       look = static_cast<std::int64_t>(std::ceil(static_cast<double>(look) * kLookGrowth))) {
+  for (std::int64_t look = first; look < pictures;
+       look = static_cast<std::int64_t>(std::ceil(static_cast<double>(look) * growth))) {
     looks.push_back(look);
   }
   looks.push_back(pictures);

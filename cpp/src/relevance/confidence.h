@@ -9,9 +9,9 @@ namespace styleclip {
 /// t with P(|T| > t) = `tail` for Student's T with `freedom` >= 1 degrees of freedom; 0 < tail < 1.
 double student_t(double tail, std::int64_t freedom);
 
-/// Numbers of pictures after which channels are looked at, ascending: 10, 15, 23, …, each half as many again; the last one is
-/// `pictures`.
-std::vector<std::int64_t> looks_of(std::int64_t pictures);
+/// Numbers of pictures after which channels are looked at, ascending: `first` and each time `growth` (above 1) as many,
+/// rounded up; the last one is `pictures`.
+std::vector<std::int64_t> looks_of(std::int64_t pictures, std::int64_t first, double growth);
 
 /// A lower bound of the cosine between Σ of `count` unit vectors, a random part of `all`, and Σ of all of them. `length`
 /// is that of the part's mean, 0..1. It holds with probability 1 − tail as far as the part's mean is normally distributed.

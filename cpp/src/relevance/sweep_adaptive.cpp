@@ -18,6 +18,10 @@
 namespace styleclip {
 namespace {
 
+// Few, since the error allowed is shared out among them.
+constexpr std::int64_t kFirstLook = 10;
+constexpr double kLookGrowth = 1.5;
+
 at::Tensor index_of(const std::vector<std::int64_t>& places, const at::Tensor& like) {
   return at::tensor(places, at::kLong).to(like.device());
 }
@@ -42,7 +46,7 @@ class AdaptiveEngine : public SweepEngine {
 
  private:
   std::int64_t sweep(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) {
-    const std::vector<std::int64_t> looks = looks_of(part.pictures);
+    const std::vector<std::int64_t> looks = looks_of(part.pictures, kFirstLook, kLookGrowth);
     const double tail = (1 - task_.options.confidence) / std::max<double>(1, static_cast<double>(looks.size()) - 1);
     SweepPart open = part;                               // rows that still want pictures
     std::vector<std::int64_t> places(open.rows.size());  // of them in `sums`

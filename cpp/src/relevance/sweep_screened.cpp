@@ -37,8 +37,10 @@ namespace {
 constexpr std::int64_t kAutomaticChannels = 20;  // of a direction's automatic β
 constexpr std::int64_t kLeastProbes = 4;         // a picture
 constexpr std::int64_t kProbes = 400;            // of all pictures
-constexpr std::int64_t kPicturesApart = 32;      // whose sums are held apart, at most
-constexpr std::int64_t kMemoryShare = 8;  // of the memory bound: for the candidates' differences, and for those sums
+constexpr std::int64_t kFirstLook = 8;           // pictures
+constexpr double kLookGrowth = 1.3;
+constexpr std::int64_t kPicturesApart = 32;  // whose sums are held apart, at most
+constexpr std::int64_t kMemoryShare = 8;     // of the memory bound: for the candidates' differences, and for those sums
 
 // Wanted are the candidates whose |r| reaches this, given what is known of all of them.
 double threshold(const ScreenOptions& screen, const std::vector<double>& descending) {
@@ -194,7 +196,7 @@ class Screening {
     std::vector<std::int64_t> places(rows.size());  // in `rows`, of the candidates that are left
     std::iota(places.begin(), places.end(), 0);
     std::int64_t painted = 0, done = 0;
-    for (const std::int64_t look : looking ? looks_of(pictures_) : std::vector{pictures_}) {
+    for (const std::int64_t look : looking ? looks_of(pictures_, kFirstLook, kLookGrowth) : std::vector{pictures_}) {
       SweepPart part;
       part.rows.reserve(places.size());
       for (const std::int64_t place : places) part.rows.push_back(rows[static_cast<std::size_t>(place)]);
