@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "accumulate_directions_cases.h"
-#include "half_types.h"
 #include "shuffler.h"
 
 namespace styleclip::cases::tables {
