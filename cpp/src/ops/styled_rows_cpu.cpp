@@ -33,57 +33,52 @@ STYLECLIP_INLINE void finish_body(const A* x, std::int64_t pixels, const LayerEn
   }
 }
 
-constexpr std::int64_t kLanes = 16;
-
-// Of `lanes` neighbouring channels from `first` on, whose sums over the pixels stay in registers. A constant number of lanes
-// is what the compiler unrolls into vectors.
+// Independent partial sums, which the compiler keeps in a register.
 template <typename A>
-STYLECLIP_INLINE void unfinish_lanes(std::int64_t first, std::int64_t lanes, const A* __restrict gradient,
-                                     const A* __restrict y, std::int64_t pixels, const LayerEnd<A>& end,
-                                     const A* __restrict noise, A* __restrict to_x, const Sums<A>& sums) {
-  constexpr A kAbove = std::numbers::sqrt2_v<A>, kBelow = A{0.2} * std::numbers::sqrt2_v<A>;
-  A gain[kLanes], bias[kLanes], to_gain[kLanes] = {}, to_bias[kLanes] = {};
-  for (std::int64_t l = 0; l < lanes; ++l) {
-    gain[l] = end.gain[first + l];
-    bias[l] = end.bias[first + l];
+STYLECLIP_INLINE A sum_of(const A* __restrict x, std::int64_t count) {
+  constexpr std::int64_t kLanes = 16;
+  A lanes[kLanes] = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane];
   }
-  const A limit = end.limit;
-  for (std::int64_t p = 0; p < pixels; ++p) {
-    const A shift = noise == nullptr ? A{0} : noise[p];
-    const A* __restrict from = gradient + p * end.channels + first;
-    const A* __restrict result = y + p * end.channels + first;
-    A* __restrict to = to_x + p * end.channels + first;
-    A sum[kLanes];  // the gradient to the activated sum
-    for (std::int64_t l = 0; l < lanes; ++l) {
-      const bool above = result[l] > 0, cut = std::abs(result[l]) >= limit;
-      const A passed = from[l] * (above ? kAbove : kBelow);
-      sum[l] = cut ? A{0} : passed;
-      const A product = sum[l] * (result[l] * (above ? 1 / kAbove : 1 / kBelow) - (shift + bias[l]));
-      to_gain[l] += cut ? A{0} : product;
-      to_bias[l] += sum[l];
-      to[l] = sum[l] * gain[l];
-    }
-    if (sums.noise != nullptr) {
-      A of_pixel = 0;
-      for (std::int64_t l = 0; l < lanes; ++l) of_pixel += sum[l];
-      sums.noise[p] += of_pixel;
-    }
-  }
-  for (std::int64_t l = 0; l < lanes; ++l) {
-    if (sums.gain != nullptr) sums.gain[first + l] += to_gain[l];
-    if (sums.bias != nullptr) sums.bias[first + l] += to_bias[l];
-  }
+  A sum = 0;
+  for (; i < count; ++i) sum += x[i];
+  for (const A lane : lanes) sum += lane;
+  return sum;
 }
 
 template <typename A>
-STYLECLIP_INLINE void unfinish_body(const A* gradient, const A* y, std::int64_t pixels, const LayerEnd<A>& end,
-                                    const A* noise, A* to_x, const Sums<A>& sums) {
-  if (sums.noise != nullptr) std::fill_n(sums.noise, pixels, A{0});
-  std::int64_t first = 0;
-  for (; first + kLanes <= end.channels; first += kLanes) {
-    unfinish_lanes(first, kLanes, gradient, y, pixels, end, noise, to_x, sums);
+STYLECLIP_INLINE void unfinish_body(const A* __restrict gradient, const A* __restrict y, std::int64_t pixels,
+                                    const LayerEnd<A>& end, const A* noise, A* __restrict to_x, const Sums<A>& sums) {
+  constexpr A kAbove = std::numbers::sqrt2_v<A>, kBelow = A{0.2} * std::numbers::sqrt2_v<A>;
+  const A* __restrict gain = end.gain;
+  const A* __restrict bias = end.bias;
+  A* __restrict to_gain = sums.gain;
+  A* __restrict to_bias = sums.bias;
+  const std::int64_t channels = end.channels;
+  const A limit = end.limit;
+  for (std::int64_t p = 0; p < pixels; ++p) {
+    const A shift = noise == nullptr ? A{0} : noise[p];
+    const A* __restrict from = gradient + p * channels;
+    const A* __restrict result = y + p * channels;
+    A* __restrict to = to_x + p * channels;  // first of the activated sum
+    for (std::int64_t o = 0; o < channels; ++o) {
+      const A passed = from[o] * (result[o] > 0 ? kAbove : kBelow);
+      to[o] = std::abs(result[o]) >= limit ? A{0} : passed;
+    }
+    if (to_gain != nullptr) {
+      for (std::int64_t o = 0; o < channels; ++o) {
+        const A product = to[o] * (result[o] * (result[o] > 0 ? 1 / kAbove : 1 / kBelow) - (shift + bias[o]));
+        to_gain[o] += std::abs(result[o]) >= limit ? A{0} : product;
+      }
+    }
+    if (to_bias != nullptr) {
+      for (std::int64_t o = 0; o < channels; ++o) to_bias[o] += to[o];
+    }
+    if (sums.noise != nullptr) sums.noise[p] = sum_of(to, channels);
+    for (std::int64_t o = 0; o < channels; ++o) to[o] *= gain[o];
   }
-  if (first < end.channels) unfinish_lanes(first, end.channels - first, gradient, y, pixels, end, noise, to_x, sums);
 }
 
 }  // namespace
@@ -117,7 +112,7 @@ BlockSums::BlockSums(const at::Tensor& y, const at::Tensor& bias, Wanted wanted,
 void BlockSums::gradients(const at::Tensor& gain, const at::Tensor& bias, const at::Tensor& noise,
                           Gradients& all) const {
   if (gain_.defined()) {
-    std::get<1>(all) = gain_gradient(gain_.sum(at::IntArrayRef{1}, false, at::kDouble), gain);
+    std::get<1>(all) = (gain_.sum(at::IntArrayRef{1}, false, at::kDouble) / gain).to(gain.scalar_type());
   }
   if (bias_.defined()) {
     std::get<2>(all) = bias_.sum(at::IntArrayRef{0, 1}, false, at::kDouble).to(bias.scalar_type());
