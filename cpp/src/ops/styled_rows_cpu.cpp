@@ -112,7 +112,7 @@ BlockSums::BlockSums(const at::Tensor& y, const at::Tensor& bias, Wanted wanted,
 void BlockSums::gradients(const at::Tensor& gain, const at::Tensor& bias, const at::Tensor& noise,
                           Gradients& all) const {
   if (gain_.defined()) {
-    std::get<1>(all) = (gain_.sum(at::IntArrayRef{1}, false, at::kDouble) / gain).to(gain.scalar_type());
+    std::get<1>(all) = gain_gradient(gain_.sum(at::IntArrayRef{1}, false, at::kDouble), gain);
   }
   if (bias_.defined()) {
     std::get<2>(all) = bias_.sum(at::IntArrayRef{0, 1}, false, at::kDouble).to(bias.scalar_type());
