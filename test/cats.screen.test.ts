@@ -7,6 +7,8 @@ import { configure, type Relevance, StyleClip, type TextDirection } from '../dis
 
 const SWEEP = { images: 24, layers: ['b8.conv1', 'b16.conv0', 'b16.conv1'], statisticsSamples: 2000 };
 const KEPT = 10;
+/** The default's candidates a channel kept. */
+const MARGIN = 3.5;
 const TARGETS = ['a cat with glasses', 'a black cat', 'a cat with its tongue out'];
 /** Of 30 wanted channels. A recall of 0.98, which is asked for, misses 0.6: three or more with a probability of 0.02. */
 const MOST_MISSED = 2;
@@ -29,7 +31,7 @@ test('the channels of three texts, for less work than all pictures of all candid
     const lost = best(exact, text).filter((channel) => !best(screened, text).includes(channel));
     t.log(`${target}: ${screened.length} of ${candidates} candidates, missed ${lost.length} of ${KEPT}`);
     missed += lost.length;
-    t.is(candidates, 4 * KEPT);
+    t.is(candidates, MARGIN * KEPT);
     t.true(screened.agreement(exact).cosine.min > 0.99999);
     const painted = screened.meta.rendered - SWEEP.images * (1 + probes);
     t.true(painted < 2 * candidates * SWEEP.images, `${painted}`);

@@ -14,7 +14,9 @@ at::ScalarType activation_type(Precision precision);
 /// "float32", "tf32", "float16", "bfloat16".
 std::string precision_name(Precision precision);
 
-/// While one lives, CUDA's float32 convolutions and matrix products are IEEE's, or TF32's where that was asked for.
+/// While one lives, CUDA's float32 convolutions and matrix products are IEEE's, or TF32's where that was asked for. The
+/// switches are the whole process's: while any living one wants IEEE's, all get IEEE's, and the last one puts the switches
+/// back. Any thread may make one.
 class PrecisionGuard {
  public:
   explicit PrecisionGuard(Precision precision);
@@ -23,7 +25,7 @@ class PrecisionGuard {
   PrecisionGuard& operator=(const PrecisionGuard&) = delete;
 
  private:
-  bool convolutions_, products_;
+  bool ieee_;
 };
 
 }  // namespace styleclip

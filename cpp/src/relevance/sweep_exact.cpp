@@ -92,10 +92,10 @@ class ExactEngine : public SweepEngine {
 
   void add_each(const SweepPart& part, std::vector<RelevanceSums>& each, ProgressMeter& meter) override {
     if (!by_picture(part)) return SweepEngine::add_each(part, each, meter);
+    const PrecisionGuard precision(task_.options.precision);
     Crew crew(at::get_num_threads(), beside());
     const std::vector<std::vector<Chunk>> groups = together(chunks_of(part));
     const auto sweep = [&](std::size_t i) {
-      const PrecisionGuard precision(task_.options.precision);
       const std::int64_t picture = part.first_picture + static_cast<std::int64_t>(i);
       task_.run.check();
       const exact::Painter painter = painter_of(picture);
