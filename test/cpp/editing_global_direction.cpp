@@ -8,11 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "refusals.h"
 #include "styleclip/editing.h"
 #include "styleclip/error.h"
 
 namespace {
 
+using refusals::error_of;
 using styleclip::DirectionOptions;
 using styleclip::Error;
 using styleclip::ErrorCode;
@@ -66,18 +68,6 @@ DirectionOptions with_beta(double beta) {
   DirectionOptions options;
   options.beta = beta;
   return options;
-}
-
-template <typename F>
-Error error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return error;
-  }
-  FAIL("nothing was thrown");
-  return {ErrorCode::Internal, "", ""};
 }
 
 // The planted numbers are float32, so relevances carry 2⁻²⁴ of rounding, a few times over.

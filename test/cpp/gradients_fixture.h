@@ -13,23 +13,13 @@
 #include <utility>
 #include <vector>
 
-#include "styleclip/ops.h"
+#include "forced.h"
 
 namespace gradients {
 
 using Tensors = std::vector<at::Tensor>;
 /// From the inputs (undefined where one is left out) to one tensor.
 using Function = std::function<at::Tensor(const Tensors&)>;
-
-struct Forced {
-  Forced(std::string op, const std::string& name) : op(std::move(op)) {
-    styleclip::force_implementation(this->op, name);
-  }
-  ~Forced() { styleclip::force_implementation(op, ""); }
-  Forced(const Forced&) = delete;
-  Forced& operator=(const Forced&) = delete;
-  std::string op;
-};
 
 struct Derived {
   at::Tensor value;

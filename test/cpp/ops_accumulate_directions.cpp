@@ -10,13 +10,15 @@
 #include <string>
 #include <vector>
 
+#include "forced.h"
 #include "ops/accumulate_directions.h"
+#include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
 namespace {
 
-using styleclip::Error;
+using refusals::code_of;
 using styleclip::ErrorCode;
 
 struct Sums {
@@ -70,25 +72,6 @@ double distance(const at::Tensor& a, const at::Tensor& b) {
   return a.numel() == 0 ? 0 : (a - b).abs().max().item<double>();
 }
 
-// Forces one implementation while it lives.
-struct Forced {
-  explicit Forced(const std::string& name) { styleclip::force_implementation("accumulate_directions", name); }
-  ~Forced() { styleclip::force_implementation("accumulate_directions", ""); }
-  Forced(const Forced&) = delete;
-  Forced& operator=(const Forced&) = delete;
-};
-
-template <typename F>
-ErrorCode code_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  FAIL("nothing was thrown");
-  return ErrorCode::Internal;
-}
-
 TEST_CASE("both implementations equal the formula, whatever type and size") {
   at::manual_seed(3);
   for (const auto& [channels, images, dim] : std::vector<std::array<std::int64_t, 3>>{{1, 1, 1},
@@ -111,7 +94,7 @@ TEST_CASE("both implementations equal the formula, whatever type and size") {
         CAPTURE(channels);
         CAPTURE(images);
         CAPTURE(dim);
-        const Forced forced(name);
+        const Forced forced("accumulate_directions", name);
         Sums got = zeros(channels, dim);
         styleclip::accumulate_directions(plus, minus, got.sum, got.magnitude, got.count);
         CHECK(at::equal(got.count, want.count));
@@ -142,7 +125,7 @@ TEST_CASE("sums are added to, also through views that are not contiguous") {
   const Sums want = expected(plus, minus);
   for (const std::string name : {"reference", "cpu"}) {
     CAPTURE(name);
-    const Forced forced(name);
+    const Forced forced("accumulate_directions", name);
     at::Tensor sum = at::ones({8, 3}, at::kDouble).t();
     at::Tensor magnitude = at::full({6}, 10.0, at::kDouble).slice(0, 0, 6, 2);
     at::Tensor count = at::full({3}, 5, at::kLong);
@@ -158,7 +141,7 @@ TEST_CASE("equal embeddings add nothing; multiples of one another differ by roun
   const at::Tensor f = at::randn({2, 3, 50});
   for (const std::string name : {"reference", "cpu"}) {
     CAPTURE(name);
-    const Forced forced(name);
+    const Forced forced("accumulate_directions", name);
     Sums got = zeros(2, 50);
     styleclip::accumulate_directions(f, f, got.sum, got.magnitude, got.count);
     CHECK(got.sum.abs().max().item<double>() == 0);
@@ -176,7 +159,7 @@ TEST_CASE("NaN, infinity and zero length show in their channel, and in no other"
     for (const std::string name : {"reference", "cpu"}) {
       CAPTURE(bad);
       CAPTURE(name);
-      const Forced forced(name);
+      const Forced forced("accumulate_directions", name);
       at::manual_seed(6);
       const at::Tensor plus = at::randn({3, 4, 9});
       const at::Tensor minus = at::randn({3, 4, 9});
@@ -215,7 +198,7 @@ TEST_CASE("arguments that do not fit are refused by both implementations") {
   const at::Tensor f = at::ones({2, 3, 4});
   for (const std::string name : {"reference", "cpu"}) {
     CAPTURE(name);
-    const Forced forced(name);
+    const Forced forced("accumulate_directions", name);
     const auto call = [](const at::Tensor& plus, const at::Tensor& minus, Sums sums) {
       return code_of([&] { styleclip::accumulate_directions(plus, minus, sums.sum, sums.magnitude, sums.count); });
     };

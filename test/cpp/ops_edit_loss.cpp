@@ -8,18 +8,19 @@
 #include <string>
 #include <vector>
 
+#include "forced.h"
 #include "gradients_fixture.h"
+#include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
 namespace {
 
-using gradients::Forced;
 using gradients::Function;
 using gradients::Tensors;
+using refusals::code_of;
 using styleclip::edit_loss;
 using styleclip::EditLoss;
-using styleclip::Error;
 using styleclip::ErrorCode;
 
 struct Case {
@@ -96,17 +97,6 @@ Function plain(const Case& which) {
 
 std::string text(const Case& which) {
   return "n " + std::to_string(which.n) + ", d " + std::to_string(which.d) + ", texts " + std::to_string(which.texts);
-}
-
-ErrorCode code_of(const std::function<void()>& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return error.code();
-  }
-  FAIL("nothing was thrown");
-  return ErrorCode::Internal;
 }
 
 TEST_CASE("edit_loss has the gradients of its plain composition and of finite differences, in float64") {

@@ -11,16 +11,17 @@
 #include <string>
 #include <vector>
 
+#include "forced.h"
 #include "gradients_fixture.h"
+#include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
 namespace {
 
-using gradients::Forced;
 using gradients::Function;
 using gradients::Tensors;
-using styleclip::Error;
+using refusals::code_of;
 using styleclip::ErrorCode;
 
 constexpr double kNone = std::numeric_limits<double>::infinity();
@@ -108,17 +109,6 @@ Function plain(const Case& which) {
     x = at::leaky_relu(x + in[2].view({1, -1, 1, 1}), 0.2) * std::sqrt(2.0);
     return std::isfinite(which.limit) ? at::clamp(x, -which.limit, which.limit) : x;
   };
-}
-
-ErrorCode code_of(const std::function<void()>& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return error.code();
-  }
-  FAIL("nothing was thrown");
-  return ErrorCode::Internal;
 }
 
 TEST_CASE("the ends of layers have the gradients of their plain composition and of finite differences") {

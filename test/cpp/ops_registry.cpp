@@ -11,25 +11,15 @@
 #include <vector>
 
 #include "ops/registry.h"
+#include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
 namespace {
 
+using refusals::error_of;
 using styleclip::Error;
 using styleclip::ErrorCode;
-
-template <typename F>
-Error error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return error;
-  }
-  FAIL("nothing was thrown");
-  return {ErrorCode::Internal, "", ""};
-}
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

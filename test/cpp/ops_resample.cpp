@@ -9,29 +9,19 @@
 #include <string>
 #include <vector>
 
+#include "forced.h"
 #include "gradients_fixture.h"
+#include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 #include "styleclip/resampling.h"
 
 namespace {
 
-using gradients::Forced;
 using gradients::Function;
 using gradients::Tensors;
-using styleclip::Error;
+using refusals::code_of;
 using styleclip::ErrorCode;
-
-ErrorCode code_of(const std::function<void()>& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return error.code();
-  }
-  FAIL("nothing was thrown");
-  return ErrorCode::Internal;
-}
 
 double difference(const at::Tensor& a, const at::Tensor& b) {
   REQUIRE(a.sizes() == b.sizes());

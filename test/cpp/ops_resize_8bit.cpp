@@ -6,19 +6,14 @@
 #include <algorithm>
 
 #include "../cuda-host/resize_cases.h"
+#include "forced.h"
+#include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
 namespace {
 
 using styleclip::ErrorCode;
-
-struct Forced {
-  explicit Forced(const char* name) { styleclip::force_implementation("resize_8bit", name); }
-  ~Forced() { styleclip::force_implementation("resize_8bit", ""); }
-  Forced(const Forced&) = delete;
-  Forced& operator=(const Forced&) = delete;
-};
 
 template <typename T>
 at::Tensor put(const std::vector<T>& values, at::IntArrayRef shape, at::ScalarType type) {
@@ -35,7 +30,7 @@ TEST_CASE("resize_8bit: a mean of two, and sums beyond 8 bits") {
   constexpr int kOne = 1 << 22;
   const at::Tensor weights = at::tensor({kOne / 2, kOne / 2, -kOne, kOne, 2 * kOne, kOne}, at::kInt).view({3, 2});
   for (const char* name : {"reference", "cpu"}) {
-    const Forced forced(name);
+    const Forced forced("resize_8bit", name);
     CAPTURE(name);
     // (10 + 21) / 2 rounds up; 200 − 21; 400 is clipped.
     CHECK(at::equal(styleclip::resize_8bit(pixels, first, weights),
@@ -54,7 +49,7 @@ TEST_CASE("resize_8bit: the table of cases, bit for bit, whatever the layout in 
     const at::Tensor wanted =
         put(styleclip::cases::resize::expected(which, in), {which.outer, which.out, which.inner}, at::kByte);
     for (const char* name : {"reference", "cpu"}) {
-      const Forced forced(name);
+      const Forced forced("resize_8bit", name);
       CAPTURE(name);
       CHECK(at::equal(styleclip::resize_8bit(pixels, first, weights), wanted));
       const at::Tensor turned = pixels.transpose(0, 2).contiguous().transpose(0, 2);
@@ -67,15 +62,10 @@ TEST_CASE("resize_8bit: arguments that do not fit are refused by both implementa
   const at::Tensor pixels = at::zeros({2, 4, 3}, at::kByte), first = at::zeros({5}, at::kInt);
   const at::Tensor weights = at::zeros({5, 3}, at::kInt);
   for (const char* name : {"reference", "cpu"}) {
-    const Forced forced(name);
+    const Forced forced("resize_8bit", name);
     CAPTURE(name);
     const auto code = [](const at::Tensor& p, const at::Tensor& f, const at::Tensor& w) {
-      try {
-        (void)styleclip::resize_8bit(p, f, w);
-      } catch (const styleclip::Error& error) {
-        return error.code();
-      }
-      return ErrorCode::Internal;
+      return refusals::code_of([&] { (void)styleclip::resize_8bit(p, f, w); });
     };
     CHECK(code(pixels.flatten(), first, weights) == ErrorCode::Shape);
     CHECK(code(pixels, first.view({5, 1}), weights) == ErrorCode::Shape);

@@ -11,43 +11,24 @@
 #include <string>
 #include <vector>
 
+#include "forced.h"
 #include "ops/activate.h"
 #include "ops/add_to_canvas.h"
 #include "ops/filter_activate.h"
 #include "ops/perturb_channels.h"
 #include "ops/rows_cpu.h"
+#include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
 namespace {
 
-using styleclip::Error;
+using refusals::code_of;
 using styleclip::ErrorCode;
 
 constexpr double kNone = std::numeric_limits<double>::infinity();
 
-struct Forced {
-  Forced(std::string op, const std::string& name) : op(std::move(op)) {
-    styleclip::force_implementation(this->op, name);
-  }
-  ~Forced() { styleclip::force_implementation(op, ""); }
-  Forced(const Forced&) = delete;
-  Forced& operator=(const Forced&) = delete;
-  std::string op;
-};
-
 at::Tensor channels_last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-
-ErrorCode code_of(const std::function<void()>& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return error.code();
-  }
-  FAIL("nothing was thrown");
-  return ErrorCode::Internal;
-}
 
 TEST_CASE("float16 and bfloat16 convert as libtorch does: every number of theirs, and what is rounded to them") {
   std::vector<c10::Half> halves(65536);

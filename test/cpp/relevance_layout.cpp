@@ -2,30 +2,18 @@
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>
 
+#include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/style_layout.h"
 
 namespace {
 
-using styleclip::Error;
+using refusals::code_of;
 using styleclip::ErrorCode;
 using styleclip::StyleLayout;
 
 StyleLayout config_f() { return StyleLayout::stylegan2(1024, {512, 512, 512, 512, 512, 256, 128, 64, 32}); }
 StyleLayout tiny() { return StyleLayout::stylegan2(16, {5, 4, 3}); }
-
-template <typename F>
-ErrorCode code_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    CHECK_FALSE(std::string(error.what()).empty());
-    CHECK_FALSE(error.remedy().empty());
-    return error.code();
-  }
-  FAIL("nothing was thrown");
-  return ErrorCode::Internal;
-}
 
 TEST_CASE("config-f at 1024 has the field's 26 layers, 6048 + 3040 channels and 18 rows") {
   const StyleLayout layout = config_f();

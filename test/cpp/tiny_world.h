@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/models.h"
 
@@ -169,18 +170,6 @@ inline styleclip::Identity& identity() {
   return *model;
 }
 
-/// The Error that `f` throws; a failure of the test when it throws none.
-template <typename F>
-styleclip::Error error_of(F&& f) {
-  try {
-    f();
-  } catch (const styleclip::Error& error) {
-    CHECK_FALSE(std::string(error.what()).empty());
-    CHECK_FALSE(error.remedy().empty());
-    return error;
-  }
-  FAIL("nothing was thrown");
-  return {styleclip::ErrorCode::Internal, "", ""};
-}
+using refusals::error_of;
 
 }  // namespace tiny

@@ -1,15 +1,12 @@
 #include "gradient_operator_cases.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <algorithm>
-#include <chrono>
 #include <functional>
 #include <sstream>
 
-#include "styleclip/error.h"
+#include "running.h"
 #include "styleclip/ops.h"
 #include "styleclip/resampling.h"
 
@@ -17,34 +14,6 @@ namespace styleclip::selfcheck {
 namespace {
 
 using namespace cases::gradients;
-
-/// Forces one implementation of an operator while it lives.
-class Forced {
- public:
-  Forced(Op op, const std::string& implementation) : op_(name(op)) { force_implementation(op_, implementation); }
-  ~Forced() { force_implementation(op_, ""); }
-  Forced(const Forced&) = delete;
-  Forced& operator=(const Forced&) = delete;
-
- private:
-  std::string op_;
-};
-
-at::ScalarType scalar_type(cases::Type type) {
-  switch (type) {
-    case cases::Type::kFloat16: return at::kHalf;
-    case cases::Type::kBFloat16: return at::kBFloat16;
-    case cases::Type::kFloat32: break;
-  }
-  return at::kFloat;
-}
-
-std::vector<float> to_vector(const at::Tensor& tensor) {
-  if (!tensor.defined()) return {};
-  const at::Tensor here = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
-  const float* data = here.const_data_ptr<float>();
-  return {data, data + here.numel()};
-}
 
 class Runner {
  public:
@@ -66,7 +35,7 @@ class Runner {
   at::Tensor activations(const std::vector<float>& values, std::int64_t h, std::int64_t w) const {
     return put(values, {which_.n, h, w, which_.channels}).to(scalar_type(which_.type)).permute({0, 3, 1, 2});
   }
-  static std::vector<float> from_activations(const at::Tensor& x) { return to_vector(x.permute({0, 2, 3, 1})); }
+  static std::vector<float> from_activations(const at::Tensor& x) { return to_floats(x.permute({0, 2, 3, 1})); }
 
   Results layer() {
     const std::int64_t n = which_.n, channels = which_.channels, h = which_.h, w = which_.w;
@@ -83,10 +52,10 @@ class Runner {
     Results results;
     results.y = from_activations(y);
     results.to_x = from_activations(got[0]);
-    results.to_bias = to_vector(got[1]);
+    results.to_bias = to_floats(got[1]);
     std::size_t next = 2;
-    if (gain.defined()) results.to_gain = to_vector(got[next++]);
-    if (noise.defined()) results.to_noise = to_vector(got[next]);
+    if (gain.defined()) results.to_gain = to_floats(got[next++]);
+    if (noise.defined()) results.to_noise = to_floats(got[next]);
     return results;
   }
 
@@ -100,9 +69,9 @@ class Runner {
     const at::Tensor y =
         resample(images, matrix(in_.vertical, which_.to_h, which_.h), matrix(in_.horizontal, which_.to_w, which_.w));
     Results results;
-    results.y = to_vector(y);
+    results.y = to_floats(y);
     const at::Tensor above = put(in_.gradient, {which_.n, which_.channels, which_.to_h, which_.to_w}).to(type);
-    results.to_x = to_vector(torch::autograd::grad({y}, {images}, {above})[0]);
+    results.to_x = to_floats(torch::autograd::grad({y}, {images}, {above})[0]);
     return results;
   }
 
@@ -121,11 +90,11 @@ class Runner {
                                    in_.lambda_clip, in_.lambda_l2, in_.lambda_id, which_.mean);
     const std::vector<at::Tensor> gradients = torch::autograd::grad({got.total.sum()}, asked);
     Results results;
-    results.total = to_vector(got.total);
-    results.parts = to_vector(got.parts);
-    results.to_embedding = to_vector(gradients[0]);
-    results.to_latents = to_vector(gradients[1]);
-    if (identity.defined()) results.to_identity = to_vector(gradients[2]);
+    results.total = to_floats(got.total);
+    results.parts = to_floats(got.parts);
+    results.to_embedding = to_floats(gradients[0]);
+    results.to_latents = to_floats(gradients[1]);
+    if (identity.defined()) results.to_identity = to_floats(gradients[2]);
     return results;
   }
 
@@ -133,10 +102,6 @@ class Runner {
   const Inputs& in_;
   c10::Device device_;
 };
-
-void synchronize(c10::Device device) {
-  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
-}
 
 /// Something to time: what it is called, what it moves, and the call.
 struct Job {
@@ -206,44 +171,20 @@ std::vector<Job> jobs(Op op, c10::Device device) {
 }  // namespace
 
 Outcome run_gradient_operator(Op op, const std::string& implementation, c10::Device device) {
-  Outcome outcome{name(op), implementation, device.str(), 0, 0, {}};
-  const Forced forced(op, implementation);
-  for (const Case& which : all_cases(op)) {
-    std::string fault;
-    try {
-      const Inputs inputs = make_inputs(which, 7);
-      fault = compare(which, inputs, Runner(which, inputs, device).run());
-    } catch (const std::exception& error) {
-      fault = error.what();
-    }
-    ++(fault.empty() ? outcome.passed : outcome.failed);
-    if (!fault.empty() && outcome.failures.size() < 10) outcome.failures.push_back(name(which) + ": " + fault);
-  }
-  return outcome;
+  return run_cases<Case>(name(op), implementation, device, all_cases(op), [&](const Case& which) {
+    const Inputs inputs = make_inputs(which, 7);
+    return compare(which, inputs, Runner(which, inputs, device).run());
+  });
 }
 
 std::vector<Timing> time_gradient_operator(Op op, const std::string& implementation, c10::Device device) {
-  // Correct first: a fast wrong answer is not timed.
-  const Outcome outcome = run_gradient_operator(op, implementation, device);
-  if (outcome.failed > 0) {
-    throw Error(ErrorCode::Internal, outcome.op + ", " + implementation + ": " + outcome.failures.front(),
-                "Report this, with the device and the libtorch version.");
-  }
+  require_passed(run_gradient_operator(op, implementation, device));
   const Forced forced(op, implementation);
   std::vector<Timing> timings;
   for (const Job& job : jobs(op, device)) {
-    std::vector<double> milliseconds;
-    for (int run = 0; run < 14; ++run) {
-      synchronize(device);
-      const auto start = std::chrono::steady_clock::now();
-      job.call();
-      synchronize(device);
-      const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
-      if (run >= 3) milliseconds.push_back(taken.count());  // the first ones warm up
-    }
-    std::nth_element(milliseconds.begin(), milliseconds.begin() + 5, milliseconds.end());
-    timings.push_back({name(op), implementation, device.str(), job.shape, job.type, milliseconds[5],
-                       job.bytes / milliseconds[5] / 1e6});
+    const double milliseconds = median_milliseconds(device, job.call);
+    timings.push_back(
+        {name(op), implementation, device.str(), job.shape, job.type, milliseconds, job.bytes / milliseconds / 1e6});
   }
   return timings;
 }

@@ -1,14 +1,13 @@
 #include "operator_cases.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <sstream>
 
 #include "accumulate_directions_cases.h"
+#include "running.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
@@ -18,24 +17,6 @@ namespace {
 using cases::Case;
 
 constexpr char kOp[] = "accumulate_directions";
-
-/// Forces one implementation while it lives.
-class Forced {
- public:
-  explicit Forced(const std::string& name) { force_implementation(kOp, name); }
-  ~Forced() { force_implementation(kOp, ""); }
-  Forced(const Forced&) = delete;
-  Forced& operator=(const Forced&) = delete;
-};
-
-at::ScalarType scalar_type(cases::Type type) {
-  switch (type) {
-    case cases::Type::kFloat16: return at::kHalf;
-    case cases::Type::kBFloat16: return at::kBFloat16;
-    case cases::Type::kFloat32: break;
-  }
-  return at::kFloat;
-}
 
 /// [channels, images, dim] in the case's layout, NaN in the memory between.
 at::Tensor lay_out(const Case& which, const std::vector<float>& values, bool minus, c10::Device device) {
@@ -70,10 +51,6 @@ std::string run_case(const Case& which, c10::Device device) {
   return cases::compare(which, inputs, results, 0x1p-53);  // every implementation computes in float64
 }
 
-void synchronize(c10::Device device) {
-  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
-}
-
 struct Sums {
   Sums(std::int64_t channels, std::int64_t dim, c10::Device device)
       : sum(at::zeros({channels, dim}, at::TensorOptions(device).dtype(at::kDouble))),
@@ -90,10 +67,10 @@ void require_correct(const at::Tensor& plus, const at::Tensor& minus, const std:
   Sums expected(plus.size(0), plus.size(2), plus.device());
   Sums got(plus.size(0), plus.size(2), plus.device());
   {
-    const Forced reference("reference");
+    const Forced reference(kOp, "reference");
     expected.add(plus, minus);
   }
-  const Forced forced(implementation);
+  const Forced forced(kOp, implementation);
   got.add(plus, minus);
   const double error = (got.sum - expected.sum).abs().max().item<double>();
   // |d| is above 1e-2 here, so a unit difference keeps 1e-12 (see compare()), and 100 of them 1e-10.
@@ -106,19 +83,8 @@ void require_correct(const at::Tensor& plus, const at::Tensor& minus, const std:
 }  // namespace
 
 Outcome run_accumulate_directions(const std::string& implementation, c10::Device device) {
-  Outcome outcome{kOp, implementation, device.str(), 0, 0, {}};
-  const Forced forced(implementation);
-  for (const Case& which : cases::all_cases()) {
-    std::string fault;
-    try {
-      fault = run_case(which, device);
-    } catch (const std::exception& error) {
-      fault = error.what();
-    }
-    ++(fault.empty() ? outcome.passed : outcome.failed);
-    if (!fault.empty() && outcome.failures.size() < 10) outcome.failures.push_back(name(which) + ": " + fault);
-  }
-  return outcome;
+  return run_cases<Case>(kOp, implementation, device, cases::all_cases(),
+                         [&](const Case& which) { return run_case(which, device); });
 }
 
 std::vector<Timing> time_accumulate_directions(const std::string& implementation, c10::Device device) {
@@ -138,23 +104,14 @@ std::vector<Timing> time_accumulate_directions(const std::string& implementation
       const std::int64_t checked = std::min<std::int64_t>(size.channels, 64);
       require_correct(plus.slice(0, 0, checked), minus.slice(0, 0, checked), implementation);
 
-      const Forced forced(implementation);
+      const Forced forced(kOp, implementation);
       Sums sums(size.channels, size.dim, device);
-      std::vector<double> milliseconds;
-      for (int run = 0; run < 14; ++run) {
-        synchronize(device);
-        const auto start = std::chrono::steady_clock::now();
-        sums.add(plus, minus);
-        synchronize(device);
-        const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
-        if (run >= 3) milliseconds.push_back(taken.count());  // the first ones warm up
-      }
-      std::nth_element(milliseconds.begin(), milliseconds.begin() + 5, milliseconds.end());
+      const double milliseconds = median_milliseconds(device, [&] { sums.add(plus, minus); });
       std::ostringstream shape;
       shape << "[" << size.channels << ", " << size.images << ", " << size.dim << "]";
       const double bytes = 2.0 * static_cast<double>(plus.numel()) * static_cast<double>(plus.element_size());
-      timings.push_back({kOp, implementation, device.str(), shape.str(), c10::toString(type), milliseconds[5],
-                         bytes / milliseconds[5] / 1e6});
+      timings.push_back({kOp, implementation, device.str(), shape.str(), c10::toString(type), milliseconds,
+                         bytes / milliseconds / 1e6});
     }
   }
   return timings;

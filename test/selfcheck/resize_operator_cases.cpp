@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "resize_cases.h"
+#include "running.h"
 #include "styleclip/ops.h"
 
 namespace styleclip::selfcheck {
@@ -31,20 +32,8 @@ bool right(const Case& which, c10::Device device) {
 }  // namespace
 
 Outcome run_resize_8bit(const std::string& implementation, c10::Device device) {
-  Outcome outcome{"resize_8bit", implementation, device.str(), 0, 0, {}};
-  force_implementation("resize_8bit", implementation);
-  for (const Case& which : cases::resize::all_cases()) {
-    std::string fault;
-    try {
-      if (!right(which, device)) fault = "other numbers";
-    } catch (const std::exception& error) {
-      fault = error.what();
-    }
-    ++(fault.empty() ? outcome.passed : outcome.failed);
-    if (!fault.empty()) outcome.failures.push_back(name(which) + ": " + fault);
-  }
-  force_implementation("resize_8bit", "");
-  return outcome;
+  return run_cases<Case>("resize_8bit", implementation, device, cases::resize::all_cases(),
+                         [&](const Case& which) { return std::string(right(which, device) ? "" : "other numbers"); });
 }
 
 }  // namespace styleclip::selfcheck

@@ -1,42 +1,19 @@
 #include "sweep_operator_cases.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <sstream>
 
-#include "styleclip/error.h"
+#include "running.h"
 #include "styleclip/ops.h"
 
 namespace styleclip::selfcheck {
 namespace {
 
 using namespace cases::sweep;
-
-/// Forces one implementation of an operator while it lives.
-class Forced {
- public:
-  Forced(Op op, const std::string& implementation) : op_(name(op)) { force_implementation(op_, implementation); }
-  ~Forced() { force_implementation(op_, ""); }
-  Forced(const Forced&) = delete;
-  Forced& operator=(const Forced&) = delete;
-
- private:
-  std::string op_;
-};
-
-at::ScalarType scalar_type(cases::Type type) {
-  switch (type) {
-    case cases::Type::kFloat16: return at::kHalf;
-    case cases::Type::kBFloat16: return at::kBFloat16;
-    case cases::Type::kFloat32: break;
-  }
-  return at::kFloat;
-}
 
 /// An operator's arguments on a device; undefined where it does not take one.
 struct Arguments {
@@ -115,24 +92,13 @@ Arguments to_device(const Case& which, const Inputs& in, c10::Device device) {
   return a;
 }
 
-std::vector<float> to_vector(const at::Tensor& tensor) {
-  if (!tensor.defined()) return {};
-  const at::Tensor here = tensor.to(at::kCPU, at::kFloat).contiguous();
-  const float* data = here.const_data_ptr<float>();
-  return {data, data + here.numel()};
-}
-
 std::string run_case(const Case& which, c10::Device device) {
   const Inputs inputs = make_inputs(which, 7);
   Arguments arguments = to_device(which, inputs, device);
   call(which.op, arguments);
   const at::Tensor y =
       arguments.y.dim() == 4 && which.op != Op::kClipInput ? arguments.y.permute({0, 2, 3, 1}) : arguments.y;
-  return compare(which, inputs, {to_vector(y), to_vector(arguments.canvas)});
-}
-
-void synchronize(c10::Device device) {
-  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+  return compare(which, inputs, {to_floats(y), to_floats(arguments.canvas)});
 }
 
 /// A layer's size, and how many pictures (or style channels) at once.
@@ -205,28 +171,12 @@ double bytes_moved(Op op, const Arguments& a) {
 }  // namespace
 
 Outcome run_sweep_operator(Op op, const std::string& implementation, c10::Device device) {
-  Outcome outcome{name(op), implementation, device.str(), 0, 0, {}};
-  const Forced forced(op, implementation);
-  for (const Case& which : all_cases(op)) {
-    std::string fault;
-    try {
-      fault = run_case(which, device);
-    } catch (const std::exception& error) {
-      fault = error.what();
-    }
-    ++(fault.empty() ? outcome.passed : outcome.failed);
-    if (!fault.empty() && outcome.failures.size() < 10) outcome.failures.push_back(name(which) + ": " + fault);
-  }
-  return outcome;
+  return run_cases<Case>(name(op), implementation, device, all_cases(op),
+                         [&](const Case& which) { return run_case(which, device); });
 }
 
 std::vector<Timing> time_sweep_operator(Op op, const std::string& implementation, c10::Device device) {
-  // Correct first: a fast wrong answer is not timed.
-  const Outcome outcome = run_sweep_operator(op, implementation, device);
-  if (outcome.failed > 0) {
-    throw Error(ErrorCode::Internal, outcome.op + ", " + implementation + ": " + outcome.failures.front(),
-                "Report this, with the device and the libtorch version.");
-  }
+  require_passed(run_sweep_operator(op, implementation, device));
   const bool small = device.is_cpu();
   // Layers of config-f at 1024 px, which take most of the time; perturb_channels' n counts style channels.
   std::vector<Size> sizes = small ? std::vector<Size>{{2, 64, 128}, {2, 32, 256}}
@@ -237,20 +187,11 @@ std::vector<Timing> time_sweep_operator(Op op, const std::string& implementation
     for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {
       Arguments arguments = random_arguments(op, size, type, 224, device);
       const Forced forced(op, implementation);
-      std::vector<double> milliseconds;
-      for (int run = 0; run < 14; ++run) {
-        synchronize(device);
-        const auto start = std::chrono::steady_clock::now();
-        call(op, arguments);
-        synchronize(device);
-        const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
-        if (run >= 3) milliseconds.push_back(taken.count());  // the first ones warm up
-      }
-      std::nth_element(milliseconds.begin(), milliseconds.begin() + 5, milliseconds.end());
+      const double milliseconds = median_milliseconds(device, [&] { call(op, arguments); });
       std::ostringstream shape;
       shape << "[" << size.n << ", " << size.channels << ", " << size.r << ", " << size.r << "]";
-      timings.push_back({name(op), implementation, device.str(), shape.str(), c10::toString(type), milliseconds[5],
-                         bytes_moved(op, arguments) / milliseconds[5] / 1e6});
+      timings.push_back({name(op), implementation, device.str(), shape.str(), c10::toString(type), milliseconds,
+                         bytes_moved(op, arguments) / milliseconds / 1e6});
     }
   }
   return timings;

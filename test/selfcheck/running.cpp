@@ -1,0 +1,66 @@
+#include "running.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "styleclip/error.h"
+#include "styleclip/ops.h"
+
+namespace styleclip::selfcheck {
+namespace {
+
+constexpr int kWarmUp = 3, kTimed = 11;
+
+void synchronize(c10::Device device) {
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
+}  // namespace
+
+Forced::Forced(std::string op, const std::string& implementation) : op_(std::move(op)) {
+  force_implementation(op_, implementation);
+}
+
+Forced::~Forced() { force_implementation(op_, ""); }
+
+at::ScalarType scalar_type(cases::Type type) {
+  switch (type) {
+    case cases::Type::kFloat16: return at::kHalf;
+    case cases::Type::kBFloat16: return at::kBFloat16;
+    case cases::Type::kFloat32: break;
+  }
+  return at::kFloat;
+}
+
+std::vector<float> to_floats(const at::Tensor& tensor) {
+  if (!tensor.defined()) return {};
+  const at::Tensor here = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
+  const float* data = here.const_data_ptr<float>();
+  return {data, data + here.numel()};
+}
+
+void require_passed(const Outcome& outcome) {
+  if (outcome.failed == 0) return;
+  throw Error(ErrorCode::Internal, outcome.op + ", " + outcome.implementation + ": " + outcome.failures.front(),
+              "Report this, with the device and the libtorch version.");
+}
+
+double median_milliseconds(c10::Device device, const std::function<void()>& call) {
+  std::vector<double> milliseconds;
+  for (int run = 0; run < kWarmUp + kTimed; ++run) {
+    synchronize(device);
+    const auto start = std::chrono::steady_clock::now();
+    call();
+    synchronize(device);
+    const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
+    if (run >= kWarmUp) milliseconds.push_back(taken.count());
+  }
+  std::nth_element(milliseconds.begin(), milliseconds.begin() + kTimed / 2, milliseconds.end());
+  return milliseconds[kTimed / 2];
+}
+
+}  // namespace styleclip::selfcheck
