@@ -2,8 +2,10 @@
 #include "relevance/engine.h"
 
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "models/scalar_type.h"
@@ -23,6 +25,23 @@ std::pair<at::Tensor, at::Tensor> indices_of(const SweepInputs& inputs, const st
   }
   const c10::Device device = inputs.base.device();
   return {at::tensor(channels, at::kLong).to(device), at::tensor(places, at::kLong).to(device)};
+}
+
+void embed_alike(const at::Tensor& plus, const at::Tensor& minus, const at::Tensor& f_plus, const at::Tensor& f_minus) {
+  const std::int64_t n = plus.size(0);
+  if (n == 0 || plus.numel() == 0) return;
+  if (!plus.is_cpu()) {
+    const at::Tensor same = plus.flatten(1).eq(minus.flatten(1)).all(1, true);
+    f_minus.copy_(at::where(same, f_plus, f_minus));
+    return;
+  }
+  const auto bytes = static_cast<std::size_t>(plus.numel() / n * plus.element_size());
+  const auto* a = static_cast<const char*>(plus.const_data_ptr());
+  const auto* b = static_cast<const char*>(minus.const_data_ptr());
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::size_t first = static_cast<std::size_t>(i) * bytes;
+    if (std::memcmp(a + first, b + first, bytes) == 0) f_minus[i].copy_(f_plus[i]);
+  }
 }
 
 SweepEngine::SweepEngine(const SweepTask& task) : task_(task) {}

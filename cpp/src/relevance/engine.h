@@ -42,6 +42,12 @@ struct SweepTask {
 /// Flat S indices of rows of SweepInputs::moving, and their places in SweepInputs::channels: both [rows] int64 on the base's
 /// device.
 std::pair<at::Tensor, at::Tensor> indices_of(const SweepInputs& inputs, const std::vector<std::int64_t>& rows);
+
+/// Where two pictures are the same bit for bit, plus[i] and minus[i], embedding f_plus[i] is written over f_minus[i]: in a
+/// batch a library may round one picture apart from another that is its copy, and a channel that changes nothing would have
+/// some direction. All contiguous; pictures [n, …], embeddings [n, dim].
+void embed_alike(const at::Tensor& plus, const at::Tensor& minus, const at::Tensor& f_plus, const at::Tensor& f_minus);
+
 class SweepEngine {
  public:
   explicit SweepEngine(const SweepTask& task);

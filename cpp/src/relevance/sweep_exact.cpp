@@ -73,10 +73,13 @@ class ExactEngine : public SweepEngine {
     for (std::int64_t i = 0; i < part.pictures; ++i) {
       task_.run.check();
       const std::int64_t picture = part.first_picture + i;
-      const exact::Painter painter = painter_of(picture);
+      std::optional<exact::Painter> painter;
+      const auto paint_base = [&](std::size_t) { painter.emplace(painter_of(picture)); };
+      // By one thread of the crew, as where each takes a picture of its own: the same bits, however many there are.
+      crew ? crew->run(1, paint_base, [](std::size_t) {}) : paint_base(0);
       const auto sweep = [&](std::size_t one) {
         task_.run.check();
-        sweep_chunks(painter, part, picture, {chunks[one]}, sums);
+        sweep_chunks(*painter, part, picture, {chunks[one]}, sums);
       };
       const auto told = [&](std::size_t one) { meter.step(2 * chunks[one].k); };
       if (crew) {
@@ -214,19 +217,20 @@ class ExactEngine : public SweepEngine {
                     const std::vector<Chunk>& chunks, RelevanceSums& sums) {
     std::int64_t pictures = 0;
     for (const Chunk& chunk : chunks) pictures += 2 * chunk.k;
-    at::Tensor f;
+    at::Tensor all, f;
     try {
       std::vector<at::Tensor> painted;
       painted.reserve(chunks.size());
       for (const Chunk& chunk : chunks)
         painted.push_back(paint(painter, picture, chunk, part.rows.data() + chunk.first));
-      const at::Tensor all = painted.size() == 1 ? painted[0] : at::cat(painted);
+      all = painted.size() == 1 ? painted[0] : at::cat(painted);
       painted.clear();
       f = clip_->encode_image(clip_->preprocess(all, task_.options.preprocess));
     } catch (...) {
       halve_or_rethrow(pictures, 2);
     }
     if (!f.defined()) {
+      all.reset();
       pool_.trim();
       const auto middle = chunks.begin() + std::ssize(chunks) / 2;
       const Chunk& only = chunks.front();
@@ -242,8 +246,9 @@ class ExactEngine : public SweepEngine {
       return;
     }
     for (std::int64_t first = 0; const Chunk& chunk : chunks) {
-      sums.add(chunk.first, f.narrow(0, first, chunk.k).unsqueeze(1),
-               f.narrow(0, first + chunk.k, chunk.k).unsqueeze(1));
+      const at::Tensor f_plus = f.narrow(0, first, chunk.k), f_minus = f.narrow(0, first + chunk.k, chunk.k);
+      embed_alike(all.narrow(0, first, chunk.k), all.narrow(0, first + chunk.k, chunk.k), f_plus, f_minus);
+      sums.add(chunk.first, f_plus.unsqueeze(1), f_minus.unsqueeze(1));
       check_finite(sums, part, chunk.first, chunk.k, picture, 1);
       first += 2 * chunk.k;
     }

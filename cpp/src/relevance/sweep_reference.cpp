@@ -42,17 +42,22 @@ at::Tensor embed(Generator& generator, Clip& clip, const at::Tensor& codes, std:
                  const SweepOptions& options, const RunContext& run) {
   const std::int64_t m = codes.size(2);
   const at::Tensor flat = codes.flatten(0, 2);
-  std::vector<at::Tensor> embeddings;
+  std::vector<at::Tensor> pictures, embeddings;
   for (std::int64_t first = 0; first < flat.size(0);) {
     run.check();
     std::int64_t count = std::min(batch, flat.size(0) - first);
     if (options.noise == NoiseMode::Random) count = std::min(count, m - first % m);
-    const at::Tensor images =
-        generator.synthesis(flat.narrow(0, first, count), options.noise, options.samples.seed, m0 + first % m);
-    embeddings.push_back(clip.encode_image(clip.preprocess(images, options.preprocess)));
+    pictures.push_back(
+        generator.synthesis(flat.narrow(0, first, count), options.noise, options.samples.seed, m0 + first % m));
+    embeddings.push_back(clip.encode_image(clip.preprocess(pictures.back(), options.preprocess)));
     first += count;
   }
-  return at::cat(embeddings).view({codes.size(0), codes.size(1), m, -1});
+  const at::Tensor all = at::cat(pictures).contiguous(), f = at::cat(embeddings);
+  if (codes.size(0) == 2) {
+    const std::int64_t half = flat.size(0) / 2;
+    embed_alike(all.narrow(0, 0, half), all.narrow(0, half, half), f.narrow(0, 0, half), f.narrow(0, half, half));
+  }
+  return f.view({codes.size(0), codes.size(1), m, -1});
 }
 
 // The fewest equal parts of at most `largest` each: the size of one.
@@ -69,8 +74,12 @@ class ReferenceEngine : public SweepEngine {
     const PictureBytes pictures = task.options.batch == 0 ? picture_bytes() : PictureBytes();
     // Codes of a batch are made twice: as the channels' base, then changed.
     const std::int64_t code = 2 * task.inputs.base.size(1) * static_cast<std::int64_t>(sizeof(float));
-    const std::int64_t bound =
-        plan_batch(1, largest_batch(device), [&](std::int64_t n) { return common + pictures.of(n) + n * code; });
+    // A pair's pictures are kept until both are there.
+    const std::int64_t side = task.generator.image_size();
+    const std::int64_t kept = 3 * side * side * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t bound = plan_batch(1, largest_batch(device), [&](std::int64_t n) {
+      return common + pictures.of(n) + n * code + 2 * std::max<std::int64_t>(2, n) * kept;
+    });
     pool_.set_most(std::max<std::int64_t>(0, bound - common));
   }
 
@@ -88,26 +97,47 @@ class ReferenceEngine : public SweepEngine {
       const std::int64_t pictures_a_part = even_part(part.pictures, pairs);
       k = std::min(std::max<std::int64_t>(1, pairs / pictures_a_part), rows - first);
       for (std::int64_t m0 = 0; m0 < part.pictures; m0 += pictures_a_part) {
-        const std::int64_t m = std::min(pictures_a_part, part.pictures - m0);
-        const std::int64_t picture = part.first_picture + m0;
-        const at::Tensor codes = perturbed_codes(task_.inputs, part.rows.data() + first, k, picture, m);
-        at::Tensor f;
-        while (!f.defined()) {
-          try {
-            f = embed(task_.generator, task_.clip, codes, picture, batch_, task_.options, task_.run);
-          } catch (...) {
-            halve_or_rethrow(std::min(batch_, 2 * k * m), 1);
-            pool_.trim();
-          }
-        }
-        sums.add(first, f[0], f[1]);
-        check_finite(sums, part, first, k, picture, m);
-        meter.step(2 * k * m);
+        add_piece({&part, first, k, m0, std::min(pictures_a_part, part.pictures - m0)}, sums, meter);
       }
     }
   }
 
  private:
+  // Rows first … of a part's, and of its pictures m0 ….
+  struct Piece {
+    const SweepPart* part;
+    std::int64_t first, k, m0, m;
+  };
+
+  // A piece that memory does not hold is done in halves, pairs of pictures together, as a smaller batch would.
+  void add_piece(const Piece& piece, RelevanceSums& sums, ProgressMeter& meter) {
+    const auto& [part, first, k, m0, m] = piece;
+    const std::int64_t picture = part->first_picture + m0;
+    at::Tensor f;
+    bool halve = false;
+    while (!f.defined() && !halve) {
+      try {
+        const at::Tensor codes = perturbed_codes(task_.inputs, part->rows.data() + first, k, picture, m);
+        f = embed(task_.generator, task_.clip, codes, picture, batch_, task_.options, task_.run);
+      } catch (...) {
+        halve_or_rethrow(std::min(batch_, 2 * k * m), 1);
+        halve = k * m > 1;  // a pair alone: its pictures one by one
+      }
+      if (!f.defined()) pool_.trim();
+    }
+    if (halve) {
+      const bool rows = k > 1;
+      add_piece({part, first, rows ? k / 2 : k, m0, rows ? m : m / 2}, sums, meter);
+      add_piece(
+          {part, rows ? first + k / 2 : first, rows ? k - k / 2 : k, rows ? m0 : m0 + m / 2, rows ? m : m - m / 2},
+          sums, meter);
+      return;
+    }
+    sums.add(first, f[0], f[1]);
+    check_finite(sums, *part, first, k, picture, m);
+    meter.step(2 * k * m);
+  }
+
   // Of one picture on its way through both models.
   PictureBytes picture_bytes() const {
     return measure_pictures(task_.generator.device(), 1, [&](std::int64_t pictures) {
