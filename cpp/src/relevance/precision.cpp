@@ -63,8 +63,11 @@ PrecisionGuard::~PrecisionGuard() {
   const std::lock_guard lock(all.mutex);
   --all.alive;
   all.ieee -= ieee_ ? 1 : 0;
-  if (all.alive > 0) return all.hold();
-  all.set(all.convolutions, all.products);
+  if (all.alive > 0) {
+    all.hold();
+  } else {
+    all.set(all.convolutions, all.products);
+  }
 }
 
 }  // namespace styleclip
