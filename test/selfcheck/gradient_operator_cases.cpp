@@ -179,7 +179,7 @@ Outcome run_gradient_operator(Op op, const std::string& implementation, c10::Dev
 
 std::vector<Timing> time_gradient_operator(Op op, const std::string& implementation, c10::Device device) {
   require_passed(run_gradient_operator(op, implementation, device));
-  const Forced forced(op, implementation);
+  const Forced forced(name(op), implementation);
   std::vector<Timing> timings;
   for (const Job& job : jobs(op, device)) {
     const double milliseconds = median_milliseconds(device, job.call);

@@ -186,7 +186,7 @@ std::vector<Timing> time_sweep_operator(Op op, const std::string& implementation
   for (const Size& size : sizes) {
     for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {
       Arguments arguments = random_arguments(op, size, type, 224, device);
-      const Forced forced(op, implementation);
+      const Forced forced(name(op), implementation);
       const double milliseconds = median_milliseconds(device, [&] { call(op, arguments); });
       std::ostringstream shape;
       shape << "[" << size.n << ", " << size.channels << ", " << size.r << ", " << size.r << "]";
