@@ -19,6 +19,7 @@
 #include "relevance/batching.h"
 #include "relevance/precision.h"
 #include "relevance/working_memory.h"
+#include "runtime/allocations.h"
 #include "runtime/crew.h"
 #include "runtime/reused_memory.h"
 #include "styleclip/error.h"
@@ -69,10 +70,13 @@ SlopesPlan plan_slopes(const SweepTask& task, std::int64_t width, std::int64_t b
   const std::string device = task.generator.device();
   const bool cpu = c10::Device(device).is_cpu();
   const std::int64_t threads = cpu ? at::get_num_threads() : 1, bound = memory_bound(task);
-  const std::int64_t common = library_bytes(device) + beside;
+  std::int64_t common = library_bytes(device) + beside;
   SlopesPlan plan{task.options.batch, 0, std::max<std::int64_t>(0, bound - common)};
   if (plan.batch > 0) return plan;
 
+  // One for all measurements, as take_slopes has one for all threads.
+  std::unique_ptr<DifferentiableSynthesis> synthesis;
+  common += allocations_of(at::Device(device), [&] { synthesis = synthesis_of(task); }).peak;
   SlopesWanted one;  // each further product takes its own numbers only
   one.width = 1;
   one.cotangents = [&](std::int64_t) {
@@ -83,7 +87,7 @@ SlopesPlan plan_slopes(const SweepTask& task, std::int64_t width, std::int64_t b
     const c10::AutoGradMode gradient(true);
     const PrecisionGuard precision(Precision::Float32);
     const std::int64_t there = task.inputs.base.size(0);
-    products_of(task, synthesis_of(task).get(), 0, std::min(pictures, there), one);
+    products_of(task, synthesis.get(), 0, std::min(pictures, there), one);
   });
   const std::int64_t numbers = width * (task.inputs.base.size(1) + task.clip.embedding_dim());
   const auto bytes = [&](std::int64_t n) {
