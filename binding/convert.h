@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -66,6 +67,9 @@ Napi::Object write_tensors(Napi::Env env, const std::map<std::string, at::Tensor
 Napi::TypedArray write_array(Napi::Env env, const at::Tensor& host);
 Napi::Float32Array write_floats(Napi::Env env, const float* data, std::size_t count);
 Napi::Int32Array write_indices(Napi::Env env, const std::int64_t* data, std::size_t count);
+
+/// The largest count that options hold: of steps, pictures, channels.
+inline constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
 /// Reads the properties of an options object; every message names the property.
 class Options {

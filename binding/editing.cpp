@@ -1,5 +1,4 @@
 // Directions and edits. globalDirection is plain C++ on the calling thread: it calls nothing of libtorch's.
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,8 +14,6 @@
 
 namespace styleclip::binding {
 namespace {
-
-constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
 DirectionOptions read_direction_options(const Options& options) {
   DirectionOptions wanted;

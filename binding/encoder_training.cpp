@@ -1,6 +1,5 @@
 // Training an encoder. openEncoderTraining gives a handle, advanceEncoderTraining makes some steps, each a call of its own:
 // validation, checkpoints and the log between them are calls like any other.
-#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -22,8 +21,6 @@ constexpr RunKind kRunKind<EncoderTrainer> = {
     {0x3b71c9d2e05846faULL, 0x9a4de8f01c6b7253ULL}, "training", "openEncoderTraining"};
 
 namespace {
-
-constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
 using Tensors = std::map<std::string, at::Tensor>;
 

@@ -1,7 +1,6 @@
 // Text, pictures and latents through a network: CLIP, the identity network, the inversion encoder, the mapper.
 #include <ATen/ops/cat.h>
 
-#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -46,7 +45,7 @@ Napi::Value encode_image(const Napi::CallbackInfo& info) {
   HostArray images = read_images(info[1]);
   const Options options(info[2], "options");
   const Preprocess mode = read_preprocess(options);
-  const std::int64_t asked = options.integer("batch", 0, std::numeric_limits<std::int32_t>::max());
+  const std::int64_t asked = options.integer("batch", 0, kMostInteger);
   const std::int64_t batch = asked == 0 ? kPictureBatch : asked;
   DeviceThread& thread = model->thread;
   return Environment::of(info.Env())

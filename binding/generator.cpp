@@ -18,8 +18,6 @@
 namespace styleclip::binding {
 namespace {
 
-constexpr std::int64_t kMostRows = std::numeric_limits<std::int32_t>::max();
-
 enum class Space { Z, W, WPlus, S };
 
 struct Truncation {
@@ -28,7 +26,7 @@ struct Truncation {
 };
 
 Truncation read_truncation(const Options& options) {
-  return {options.number("truncationPsi"), options.integer("truncationCutoff", -1, kMostRows)};
+  return {options.number("truncationPsi"), options.integer("truncationCutoff", -1, kMostInteger)};
 }
 
 Napi::Value write_result(Napi::Env env, at::Tensor&& host) { return write_tensor(env, host); }
@@ -68,8 +66,8 @@ at::Tensor draw(Generator& generator, std::int64_t count, std::uint64_t seed, st
 Napi::Value sample(const Napi::CallbackInfo& info) {
   auto model = ModelObject::open(info[0], "generator");
   const Options options(info[1], "options");
-  const std::int64_t count = options.integer("count", 1, kMostRows);
-  const std::int64_t first = options.integer("first", 0, std::numeric_limits<std::int64_t>::max() - kMostRows);
+  const std::int64_t count = options.integer("count", 1, kMostInteger);
+  const std::int64_t first = options.integer("first", 0, std::numeric_limits<std::int64_t>::max() - kMostInteger);
   const std::uint64_t seed = options.seed("seed");
   const Truncation truncation = read_truncation(options);
   const Space space =
@@ -148,7 +146,7 @@ Napi::Value synthesize(const Napi::CallbackInfo& info) {
   const Options options(info[2], "options");
   const NoiseMode noise = read_noise(options);
   const std::uint64_t noise_seed = options.seed("noiseSeed");
-  const std::int64_t asked = options.integer("batch", 0, kMostRows);
+  const std::int64_t asked = options.integer("batch", 0, kMostInteger);
   const std::int64_t batch = asked == 0 ? kPictureBatch : asked;
   const PictureType type = read_picture_type(options);
   DeviceThread& thread = model->thread;

@@ -1,7 +1,6 @@
 // Inversion and pivotal tuning. Opened, advanced some steps at a time, and read; as latent optimisation.
 #include <ATen/ops/cat.h>
 
-#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,8 +23,6 @@ template <>
 constexpr RunKind kRunKind<PivotalTuner> = {{0x21f7a0c9be5d4368ULL, 0xa7d02b9e61c8354fULL}, "tuning", "openTuner"};
 
 namespace {
-
-constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
 template <class Inside>
 using Handle = RunHandle<Inside>;

@@ -1,6 +1,5 @@
 // Training a mapper. openMapperTraining gives a handle, advanceMapperTraining makes some steps, each a call of its own, as
 // with latent optimisation (optimizing.cpp).
-#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -25,8 +24,6 @@ constexpr RunKind kRunKind<MapperTrainer> = {
     {0x31f5a80c6e2947d3, 0x9be06d7714ac5f02}, "training", "openMapperTraining"};
 
 namespace {
-
-constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
 using Handle = RunHandle<MapperTrainer>;
 

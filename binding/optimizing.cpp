@@ -1,6 +1,5 @@
 // Latent optimisation. openOptimizer gives a handle, advanceOptimizer makes some steps, each a call of its own: pictures in
 // between, and a state that is on the disk, are calls like any other.
-#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,8 +21,6 @@ constexpr RunKind kRunKind<LatentOptimizer> = {
     {0x7d0c4a91be355e21, 0x86f1d3307a94c2e8}, "optimization", "openOptimizer"};
 
 namespace {
-
-constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
 using Handle = RunHandle<LatentOptimizer>;
 

@@ -1,5 +1,4 @@
 // Statistics of the styles and the relevance sweep.
-#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,7 +16,6 @@
 namespace styleclip::binding {
 namespace {
 
-constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kMostBytes = std::int64_t{1} << 50;
 
 SampleSettings read_samples(const Options& options) {

@@ -1,6 +1,5 @@
 // A sweep in shards. openSweep gives a handle, nextShard one shard after another, each a call of its own: other calls of
 // the device thread come in between, and what is on the disk is told of at once.
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,8 +15,6 @@
 
 namespace styleclip::binding {
 namespace {
-
-constexpr std::int64_t kMostInteger = std::numeric_limits<std::int32_t>::max();
 
 /// A sweep under way. Jobs share it with the JavaScript handle; its inside belongs to the device thread.
 class OpenSweep final : public DeviceObject {
