@@ -10,8 +10,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "memory.h"
 #include "questions.h"
+#include "runtime/resident_memory.h"
 #include "styleclip/error.h"
 #include "styleclip/optimizer.h"
 #include "timing.h"

@@ -21,8 +21,8 @@
 
 #include "agreement.h"
 #include "contenders.h"
-#include "memory.h"
 #include "questions.h"
+#include "runtime/resident_memory.h"
 #include "styleclip/error.h"
 #include "timing.h"
 

@@ -12,7 +12,6 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <mutex>
 #include <set>
 #include <sstream>
@@ -21,6 +20,7 @@
 
 #include "relevance/working_memory.h"
 #include "runtime/allocations.h"
+#include "runtime/resident_memory.h"
 #include "runtime/reused_memory.h"
 #include "styleclip/relevance.h"
 #include "tiny_world.h"
@@ -84,17 +84,6 @@ const styleclip::StyleStatistics& statistics() {
 
 RelevanceRows sweep_tiny(const std::string& method, const SweepOptions& options) {
   return styleclip::sweep(method, tiny::generator(), tiny::clip(), statistics(), options, {});
-}
-
-std::int64_t status_bytes(const std::string& key) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    std::istringstream words(line);
-    std::string word;
-    std::int64_t kib = 0;
-    if (words >> word >> kib && word == key + ":") return kib * 1024;
-  }
-  return -1;
 }
 
 // What one process says of one sweep.
@@ -169,10 +158,9 @@ TEST_CASE("a sweep in a process of its own" * doctest::skip()) {
   for (std::size_t i = 0; i < channels; ++i) options.channels.push_back(all[i * all.size() / channels]);
 
   malloc_trim(0);
-  std::ofstream("/proc/self/clear_refs") << "5" << std::flush;
-  const std::int64_t before = status_bytes("VmRSS");
+  const std::int64_t before = styleclip::start_peak();
   REQUIRE(before > 0);
-  REQUIRE(status_bytes("VmHWM") < before + 4 * kMiB);  // the peak starts anew
+  REQUIRE(styleclip::peak_bytes() < before + 4 * kMiB);  // it starts anew
   RelevanceRows rows;
   if (method == "screened") {
     styleclip::ScreenOptions screen;
@@ -183,7 +171,7 @@ TEST_CASE("a sweep in a process of its own" * doctest::skip()) {
     if (method == "stop-at") options.stop_at = 16;
     rows = styleclip::sweep(method, *generator, *clip, moments, options, {});
   }
-  std::printf("growth %lld %lld %lld\n", static_cast<long long>(status_bytes("VmHWM") - before),
+  std::printf("growth %lld %lld %lld\n", static_cast<long long>(styleclip::peak_bytes() - before),
               static_cast<long long>(rows.least_bytes), static_cast<long long>(rows.batch));
   std::fflush(stdout);
 }
