@@ -20,7 +20,8 @@ namespace {
 
 void check_output(const at::Tensor& output, const char* name, at::ScalarType type, at::IntArrayRef shape,
                   const at::Tensor& input) {
-  if (output.sizes() != shape) refuse(ErrorCode::Shape, std::string(name) + " has another shape than the embeddings.");
+  if (!output.defined() || output.sizes() != shape)
+    refuse(ErrorCode::Shape, std::string(name) + " has another shape than the embeddings.");
   if (output.scalar_type() != type) refuse(ErrorCode::Argument, std::string(name) + " has the wrong type.");
   if (output.device() != input.device()) refuse(ErrorCode::Argument, std::string(name) + " is on another device.");
 }
@@ -29,7 +30,8 @@ void check_output(const at::Tensor& output, const char* name, at::ScalarType typ
 
 void check_accumulate_directions(const at::Tensor& plus, const at::Tensor& minus, const at::Tensor& sum,
                                  const at::Tensor& magnitude, const at::Tensor& count) {
-  if (plus.dim() != 3 || plus.sizes() != minus.sizes()) refuse(ErrorCode::Shape, "plus and minus differ in shape.");
+  if (!plus.defined() || !minus.defined() || plus.dim() != 3 || plus.sizes() != minus.sizes())
+    refuse(ErrorCode::Shape, "plus and minus differ in shape.");
   if (plus.size(2) < 1) refuse(ErrorCode::Shape, "embeddings of no numbers.");
   const at::ScalarType type = plus.scalar_type();
   if (type != at::kFloat && type != at::kHalf && type != at::kBFloat16) {
@@ -60,7 +62,7 @@ void accumulate_directions_reference(const at::Tensor& plus, const at::Tensor& m
 
 void accumulate_directions(const at::Tensor& plus, const at::Tensor& minus, at::Tensor& sum, at::Tensor& magnitude,
                            at::Tensor& count) {
-  if (use_reference(kAccumulateDirections, plus.device())) {
+  if (use_reference(kAccumulateDirections, plus)) {
     return accumulate_directions_reference(plus, minus, sum, magnitude, count);
   }
   static const auto op = find_operator(kAccumulateDirections).typed<AccumulateDirectionsSignature>();

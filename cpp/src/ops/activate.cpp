@@ -21,7 +21,7 @@ void activate_reference(at::Tensor& y, const at::Tensor& bias, const at::Tensor&
 }
 
 void activate(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit) {
-  if (use_reference(kActivate, y.device())) return activate_reference(y, bias, noise, limit);
+  if (use_reference(kActivate, y)) return activate_reference(y, bias, noise, limit);
   static const auto op = find_operator(kActivate).typed<ActivateSignature>();
   op.call(y, bias, optional(noise), limit);
 }

@@ -68,7 +68,7 @@ void activate_to_canvas_reference(at::Tensor& y, const at::Tensor& bias, const a
 
 void add_to_canvas(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
                    const at::Tensor& matrix, at::Tensor& canvas) {
-  if (use_reference(kAddToCanvas, y.device())) {
+  if (use_reference(kAddToCanvas, y)) {
     return add_to_canvas_reference(y, weight, rgb_bias, rgb_limit, matrix, canvas);
   }
   static const auto op = find_operator(kAddToCanvas).typed<AddToCanvasSignature>();
@@ -78,7 +78,7 @@ void add_to_canvas(const at::Tensor& y, const at::Tensor& weight, const at::Tens
 void activate_to_canvas(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit,
                         const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
                         const at::Tensor& matrix, at::Tensor& canvas, bool keep) {
-  if (use_reference(kActivateToCanvas, y.device())) {
+  if (use_reference(kActivateToCanvas, y)) {
     return activate_to_canvas_reference(y, bias, noise, limit, weight, rgb_bias, rgb_limit, matrix, canvas, keep);
   }
   static const auto op = find_operator(kActivateToCanvas).typed<ActivateToCanvasSignature>();

@@ -3,6 +3,8 @@
 
 #include <ATen/TensorOperators.h>
 
+#include <vector>
+
 #include "ops/arguments.h"
 #include "ops/registry.h"
 #include "styleclip/ops.h"
@@ -12,7 +14,7 @@ namespace styleclip {
 void check_clip_input(const at::Tensor& canvas, const at::Tensor& mean, const at::Tensor& deviation, std::int64_t patch,
                       const at::Tensor& out) {
   const Arguments arguments(kClipInput);
-  if (canvas.dim() != 4) arguments.refuse_shape("canvas is not [n, 3, size, size].");
+  if (!canvas.defined() || canvas.dim() != 4) arguments.refuse_shape("canvas is not [n, 3, size, size].");
   const std::int64_t n = canvas.size(0);
   const std::int64_t size = canvas.size(2);
   arguments.floats("canvas", canvas, {n, 3, size, size});
@@ -21,8 +23,8 @@ void check_clip_input(const at::Tensor& canvas, const at::Tensor& mean, const at
   if (patch < 0) arguments.refuse("patch is below zero.");
   if (patch > 0 && size % patch != 0) arguments.refuse_shape("size is not a multiple of patch.");
   const std::int64_t across = patch > 0 ? size / patch : 0;
-  const bool fits =
-      patch > 0 ? out.sizes() == at::IntArrayRef{n, across * across, 3 * patch * patch} : out.sizes() == canvas.sizes();
+  const std::vector<std::int64_t> patches = {n, across * across, 3 * patch * patch};
+  const bool fits = out.defined() && out.sizes() == (patch > 0 ? at::IntArrayRef(patches) : canvas.sizes());
   if (!fits) arguments.refuse_shape("out is neither the canvas's shape nor [n, (size / patch)², 3 patch²].");
   const at::ScalarType type = out.scalar_type();
   if (type != at::kFloat && type != at::kHalf && type != at::kBFloat16) {
@@ -51,7 +53,7 @@ void clip_input_reference(const at::Tensor& canvas, const at::Tensor& mean, cons
 
 void clip_input(const at::Tensor& canvas, const at::Tensor& mean, const at::Tensor& deviation, std::int64_t patch,
                 at::Tensor& out) {
-  if (use_reference(kClipInput, canvas.device())) {
+  if (use_reference(kClipInput, canvas)) {
     return clip_input_reference(canvas, mean, deviation, patch, out);
   }
   static const auto op = find_operator(kClipInput).typed<ClipInputSignature>();

@@ -40,7 +40,7 @@ void filter_activate_reference(const at::Tensor& t, const at::Tensor& filter, co
 
 void filter_activate(const at::Tensor& t, const at::Tensor& filter, const at::Tensor& bias, const at::Tensor& noise,
                      double limit, at::Tensor& y) {
-  if (use_reference(kFilterActivate, y.device())) {
+  if (use_reference(kFilterActivate, y)) {
     return filter_activate_reference(t, filter, bias, noise, limit, y);
   }
   static const auto op = find_operator(kFilterActivate).typed<FilterActivateSignature>();

@@ -55,7 +55,7 @@ void perturb_channels_reference(const at::Tensor& planes, const at::Tensor& taps
 void perturb_channels(const at::Tensor& planes, const at::Tensor& taps, const at::Tensor& linear,
                       const at::Tensor& steps, const at::Tensor& gains, const at::Tensor& bias, const at::Tensor& noise,
                       double limit, at::Tensor& y) {
-  if (use_reference(kPerturbChannels, y.device())) {
+  if (use_reference(kPerturbChannels, y)) {
     return perturb_channels_reference(planes, taps, linear, steps, gains, bias, noise, limit, y);
   }
   static const auto op = find_operator(kPerturbChannels).typed<PerturbChannelsSignature>();

@@ -220,4 +220,8 @@ bool use_reference(const std::string& op, c10::Device device) {
       "Move the tensors, or force no implementation.");
 }
 
+bool use_reference(const std::string& op, const at::Tensor& tensor) {
+  return !tensor.defined() || use_reference(op, tensor.device());
+}
+
 }  // namespace styleclip

@@ -12,9 +12,10 @@ namespace styleclip {
 
 void check_resize_8bit(const at::Tensor& pixels, const at::Tensor& first, const at::Tensor& weights) {
   const Arguments arguments(kResize8bit);
-  if (pixels.dim() != 3) arguments.refuse_shape("pixels is not [outer, length, inner].");
-  if (first.dim() != 1) arguments.refuse_shape("first is not [out].");
-  if (weights.dim() != 2 || weights.size(0) != first.size(0)) arguments.refuse_shape("weights is not [out, taps].");
+  if (!pixels.defined() || pixels.dim() != 3) arguments.refuse_shape("pixels is not [outer, length, inner].");
+  if (!first.defined() || first.dim() != 1) arguments.refuse_shape("first is not [out].");
+  if (!weights.defined() || weights.dim() != 2 || weights.size(0) != first.size(0))
+    arguments.refuse_shape("weights is not [out, taps].");
   if (pixels.size(1) == 0 && first.size(0) > 0) arguments.refuse_shape("pixels has no length.");
   if (pixels.scalar_type() != at::kByte) arguments.refuse("pixels is not uint8.");
   if (first.scalar_type() != at::kInt || weights.scalar_type() != at::kInt) {
@@ -39,7 +40,7 @@ at::Tensor resize_8bit_reference(const at::Tensor& pixels, const at::Tensor& fir
 }
 
 at::Tensor resize_8bit(const at::Tensor& pixels, const at::Tensor& first, const at::Tensor& weights) {
-  if (use_reference(kResize8bit, pixels.device())) return resize_8bit_reference(pixels, first, weights);
+  if (use_reference(kResize8bit, pixels)) return resize_8bit_reference(pixels, first, weights);
   static const auto op = find_operator(kResize8bit).typed<Resize8bitSignature>();
   return op.call(pixels, first, weights);
 }
