@@ -14,8 +14,11 @@
 #include <vector>
 
 #include "forced.h"
+#include "rounding.h"
 
 namespace gradients {
+
+using rounding::roundoff;
 
 using Tensors = std::vector<at::Tensor>;
 /// From the inputs (undefined where one is left out) to one tensor.
@@ -92,11 +95,6 @@ inline void check_double(const Function& function, const Function& plain, const 
     CHECK(apart(got.gradients[i], wanted.gradients[i]) <= 1e-11);
     if (differences) CHECK(apart(got.gradients[i], finite_differences(function, inputs, i, weights)) <= 1e-6);
   }
-}
-
-/// Half the distance of 1 from the number after it.
-inline double roundoff(at::ScalarType type) {
-  return type == at::kHalf ? 0x1p-11 : type == at::kBFloat16 ? 0x1p-8 : 0x1p-24;
 }
 
 /// How much further from float64 than its plain composition in the same type an operator may be. Both round about as often,

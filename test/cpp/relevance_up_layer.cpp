@@ -8,6 +8,7 @@
 
 #include "relevance/exact/layers.h"
 #include "relevance/exact/up_layer_cpu.h"
+#include "rounding.h"
 
 namespace {
 
@@ -21,11 +22,6 @@ at::Tensor filtered(const at::Tensor& x, const at::Tensor& weight, const at::Ten
   const std::int64_t outputs = weight.size(0);
   const at::Tensor window = at::outer(filter, filter).view({1, 1, 4, 4}).expand({outputs, 1, 4, 4});
   return at::conv2d(t, window, {}, 1, 1, 1, outputs);
-}
-
-double unit_roundoff(at::ScalarType type) {
-  if (type == at::kFloat) return std::ldexp(1.0, -24);
-  return std::ldexp(1.0, type == at::kHalf ? -11 : -9);
 }
 
 void check(std::int64_t n, std::int64_t side, std::int64_t inputs, std::int64_t outputs, at::ScalarType type,
@@ -54,11 +50,15 @@ void check(std::int64_t n, std::int64_t side, std::int64_t inputs, std::int64_t 
   if (noise) sum = sum + folded.noise.to(at::kDouble);
   const at::Tensor wanted = at::leaky_relu(sum, 0.2).clamp(-1.5, 1.5);
   // Products are sums of `inputs` terms in float32, rounded to the type; the filter sums 16 of them in float32, and the
-  // result is rounded: each to within its unit roundoff of the sum of magnitudes.
+  // result is rounded: each to within its unit roundoff of the sum of magnitudes. Below float16's smallest normal number a
+  // rounding is off by half the smallest of all, 2^-25, whatever the size: that of a product, times what the filter makes of
+  // it, and that of the result.
   at::Tensor sizes = filtered(in.abs(), w.abs(), filter) + folded.bias.to(at::kDouble).abs().view({-1, 1, 1});
   if (noise) sizes = sizes + folded.noise.to(at::kDouble).abs();
-  const double u = unit_roundoff(type), single = unit_roundoff(at::kFloat) * static_cast<double>(inputs + 24);
-  const at::Tensor bound = sizes * (u + single) + wanted.abs() * u + 6e-8 * (type == at::kHalf ? 20 : 0);
+  const double u = rounding::roundoff(type), single = rounding::roundoff(at::kFloat) * static_cast<double>(inputs + 24);
+  const double gain = std::pow(filter.abs().sum().item<double>(), 2);
+  const double tiny = type == at::kHalf ? 0x1p-25 * (gain + 1) : 0;
+  const at::Tensor bound = sizes * (u + single) + wanted.abs() * u + tiny;
   const at::Tensor excess = (y.to(at::kDouble) - wanted).abs() - bound;
   CHECK(excess.max().item<double>() <= 0);
 }
