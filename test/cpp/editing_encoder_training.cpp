@@ -8,6 +8,7 @@
 
 #include "editing/augment.h"
 #include "editing/encoder_network.h"
+#include "float64_world.h"
 #include "models_fixture.h"
 #include "styleclip/encoder_training.h"
 #include "tiny_world.h"
@@ -62,12 +63,21 @@ TEST_CASE("the network that is trained gives the archive's numbers with stored s
     config.insert(1, "\"structure\": \"" + structure + "\", ");
     const auto narrow = encoder(config.c_str());
     const at::Tensor images = at::rand({3, 3, 32, 32}) * 2 - 1;
-    const at::Tensor expected = narrow->encode(images);
-    const at::Tensor own = styleclip::EncoderNetwork(*narrow).forward(images, nullptr, at::kFloat);
-    CHECK(fixture::distance(own, expected) < 1e-5);
-    const at::Tensor half = styleclip::EncoderNetwork(*narrow).forward(images, nullptr, at::kBFloat16);
-    CHECK(fixture::distance(half, expected) < 0.1);
-    CHECK(fixture::distance(half, expected) > 1e-5);
+    const styleclip::EncoderNetwork own(*narrow);
+    float64::Network exact("e4e", config, narrow->tensors());
+    const auto encode = [&]() -> float64::Tensors { return {exact("encode", {float64::wide(images)})}; };
+    constexpr double kPixels = 16 * 16;  // of an excitation's mean
+    const float64::Rounded wanted = float64::rounded({&exact}, kPixels, encode);
+    float64::check_rounded(narrow->encode(images), wanted, 0);
+    float64::check_rounded(own.forward(images, nullptr, at::kFloat), wanted, 0);
+    // Sums are in float32 still. Six roundings to bfloat16 a block: of its weights, the product, the normalisation, the
+    // activation, the excitation and the sum with the shortcut.
+    const double by = 3 * rounding::roundoff(at::kBFloat16) * std::sqrt(6);
+    const float64::Rounded coarse = float64::moved({&exact}, by, encode);
+    const at::Tensor half = own.forward(images, nullptr, at::kBFloat16);
+    const double apart = (float64::wide(half) - coarse.exact[0]).abs().max().item<double>();
+    CHECK(apart <= coarse.bounds[0]);
+    CHECK(apart > wanted.bounds[0]);  // it is bfloat16
   }
 }
 
@@ -78,9 +88,21 @@ TEST_CASE("batch statistics: normalised by the batch, running ones moved by a te
   const at::Tensor images = at::rand({5, 3, 32, 32}) * 2 - 1;
   styleclip::EncoderNetwork::Statistics statistics;
   network.forward(images, &statistics, at::kFloat);
-  const at::Tensor first = at::conv2d(images, network.tensors().at("input_layer.0.weight"), {}, {1, 1}, {1, 1});
-  const at::Tensor mean = first.mean({0, 2, 3});
-  CHECK(at::allclose(statistics.at("input_layer.1.running_mean"), mean * 0.1, 1e-5, 1e-6));
+  const at::Tensor weight = float64::wide(network.tensors().at("input_layer.0.weight")), x = float64::wide(images);
+  const at::Tensor first = at::conv2d(x, weight, {}, {1, 1}, {1, 1});
+  const at::Tensor sizes = at::conv2d(x.abs(), weight.abs(), {}, {1, 1}, {1, 1});
+  // A product sums 3 · 9 terms, the statistics 5 · 32 · 32 products; a sum of n terms errs by the root of n roundoffs of its
+  // terms' sizes (they are independent), three times that at most. Then a quotient, a tenth, and the sum with the old one.
+  const double pixels = 5 * 32 * 32, u = 0x1p-24, off = 3 * u * std::sqrt(27 + pixels) + 5 * u;
+  const at::Tensor mean = first.mean({0, 2, 3}), mean_size = sizes.mean({0, 2, 3});
+  const at::Tensor told = float64::wide(statistics.at("input_layer.1.running_mean"));
+  CHECK(((told - 0.1 * mean).abs() - 0.1 * off * mean_size).max().item<double>() <= 0);
+  // The variance without bias; what a mean of squares is off by is twice what its terms are, of the mean square.
+  const at::Tensor variance = first.var({0, 2, 3}, true), square = sizes.square().mean({0, 2, 3});
+  const at::Tensor spread = float64::wide(statistics.at("input_layer.1.running_var"));
+  CHECK(((spread - (0.9 + 0.1 * variance)).abs() - 0.2 * off * square - 3 * u * (0.9 + 0.1 * variance))
+            .max()
+            .item<double>() <= 0);
   CHECK(network.tensors().at("input_layer.1.running_mean").eq(0).all().item<bool>());
   std::size_t norms = 0;
   for (const auto& [name, tensor] : network.tensors()) norms += name.ends_with("running_mean") ? 1 : 0;
@@ -111,7 +133,18 @@ TEST_CASE("the held-out error falls, the best weights are kept, and they make an
   const at::Tensor images = generator.synthesis(generator.styles(w));
   const at::Tensor seen = styleclip::augmented(images, 0, 0, 0);
   const at::Tensor again = generator.synthesis(generator.styles(made->encode(at::adaptive_avg_pool2d(seen, {32, 32}))));
-  CHECK((again - images).square().mean().item<double>() == doctest::Approx(run.best_image()).epsilon(1e-4));
+  // Pictures and their copies in float64, each with roundings of its own; a number that rounds to the next of 256 levels on
+  // the way is among what they do.
+  float64::Generator once(tiny::kGeneratorConfig, generator), twice(tiny::kGeneratorConfig, generator);
+  float64::Network encoder64("e4e", run.config(), made->tensors());
+  const float64::Rounded error = float64::rounded({&once, &twice, &encoder64}, 16 * 16, [&]() -> float64::Tensors {
+    const at::Tensor drawn = once.synthesis(once.styles(float64::wide(w)));
+    const at::Tensor shown = at::adaptive_avg_pool2d(styleclip::augmented(drawn.to(at::kFloat), 0, 0, 0), {32, 32});
+    const at::Tensor copies = twice.synthesis(twice.styles(encoder64("encode", {float64::wide(shown)})));
+    return {(copies - drawn).square().mean().view({1})};
+  });
+  float64::check_rounded(at::full({1}, run.best_image(), at::kDouble), error, 0);
+  float64::check_rounded((again - images).square().mean().view({1}), error, 0);
 }
 
 TEST_CASE("Ranger: the first update is RAdam's without the second moment, and Lookahead is part of the state") {
@@ -125,11 +158,27 @@ TEST_CASE("Ranger: the first update is RAdam's without the second moment, and Lo
   const auto after = run.state();
   CHECK(at::equal(before.at("weights.latlayer1.weight"), before.at("slow.latlayer1.weight")));
   CHECK(at::equal(after.at("slow.latlayer1.weight"), before.at("slow.latlayer1.weight")));
-  // β1 is 0.95: the first moment is 0.05 g, and the step rate · g.
-  const at::Tensor gradient = after.at("first.latlayer1.weight") / 0.05;
-  CHECK(at::allclose(after.at("weights.latlayer1.weight"),
-                     before.at("weights.latlayer1.weight") - options.learning_rate * gradient, 1e-5, 1e-7));
-  CHECK(gradient.flatten(1).mean(1).abs().max().item<double>() < 1e-6);  // centralised
+  // β1 is 0.95: the first moment is 0.05 g, and the step rate · g. Beside the step's constant, its product and the result
+  // are rounded.
+  constexpr double u = 0x1p-24;
+  const at::Tensor moment = float64::wide(after.at("first.latlayer1.weight"));
+  const at::Tensor step = options.learning_rate / 0.05 * moment;
+  const at::Tensor moved = float64::wide(before.at("weights.latlayer1.weight")) - step;
+  CHECK(((float64::wide(after.at("weights.latlayer1.weight")) - moved).abs() - 2 * u * step.abs() - u * moved.abs())
+            .max()
+            .item<double>() <= 0);
+  // Centralised: g is what Adam's first moment is a tenth of, to within a constant's rounding and a product's. Then its row's
+  // mean, a sum of 16 and a quotient; the difference; a constant and a product.
+  auto plain = settings();
+  plain.warm_up = 0;
+  plain.clip_gradient = 1e9;
+  auto same_gradient = trainer(plain);
+  same_gradient.advance(1, {});
+  const at::Tensor g = float64::wide(same_gradient.state().at("first.latlayer1.weight")) / 0.1;
+  const at::Tensor mean = g.mean({1, 2, 3}, true), size = g.abs().mean({1, 2, 3}, true), centred = g - mean;
+  const at::Tensor off = 2 * u * (g.abs() + size) + 16 * u * size + 3 * u * (centred.abs() + size);
+  CHECK(((moment - 0.05 * centred).abs() - 0.05 * off).max().item<double>() <= 0);
+  CHECK(mean.abs().max().item<double>() > off.max().item<double>());  // it makes a difference
   run.advance(5, {});
   CHECK_FALSE(at::equal(run.state().at("slow.latlayer1.weight"), before.at("slow.latlayer1.weight")));
   CHECK(at::equal(run.state().at("slow.latlayer1.weight"), run.state().at("weights.latlayer1.weight")));
@@ -234,7 +283,8 @@ TEST_CASE("disturbed pictures: by number alone, in range, rounded, and only as f
   CHECK(all.abs().max().item<double>() <= 1);
   CHECK(at::equal(styleclip::from_uint8_nhwc(styleclip::to_uint8_nhwc(all)), all));
   const at::Tensor plain = styleclip::augmented(images, 0, 3, 10);
-  CHECK((plain - images).abs().max().item<double>() < 1 / 127.0);
+  // Half of one of 255 steps from -1 to 1, and roundings of numbers up to 255.
+  CHECK((plain - images).abs().max().item<double>() <= 1 / 255.0 + 4 * 0x1p-24 * 255 / 127.5);
   const double weak = (styleclip::augmented(images, 0.1, 3, 10) - images).square().mean().item<double>();
   const double strong = (all - images).square().mean().item<double>();
   CHECK(weak < strong / 4);

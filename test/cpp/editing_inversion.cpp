@@ -3,9 +3,13 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/api/module.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <numbers>
 
+#include "float64_world.h"
 #include "runtime/philox.h"
 #include "styleclip/inversion.h"
 #include "tiny_world.h"
@@ -62,16 +66,8 @@ at::Tensor render(const at::Tensor& latents, const std::vector<at::Tensor>& nois
   return noise.empty() ? generator.synthesis(s) : generator.synthesis(s, noise);
 }
 
-// A sum of n float32 terms of one sign errs by the root of n roundoffs (they are independent), three times that at most;
-// beside it. Two such sums of one picture's numbers:
-const double kSumsApart = 2 * 3 * 0x1p-24 * std::sqrt(3 * 16 * 16.0);
-
-// How far two mean squares of a picture's errors may be apart: pictures in two orders, δ at most, turn e² into (e ± δ)².
-double squares_apart(const at::Tensor& images, double squares) {
-  const double apart =
-      tiny::orders_apart(tiny::synthesis_terms(tiny::generator_weights())) * images.abs().max().item<double>();
-  return 2 * apart * std::sqrt(squares) + apart * apart + kSumsApart * squares;
-}
+// Of one picture's numbers.
+const double kSumsApart = tiny::sums_apart(3 * 16 * 16);
 
 // A module of its own in a file, with a method forward.
 tiny::TemporaryFile module_file(const std::string& code) {
@@ -102,7 +98,7 @@ TEST_CASE("w_plus and pixels: the loss falls to what the latents give") {
     const auto best = result.best_step[i].item<std::int64_t>();
     CHECK(result.end[i].item<std::int64_t>() == static_cast<std::int64_t>(InversionEnd::Steps));
     const auto error = errors[i].item<double>();
-    CHECK(std::abs(curve(result, i, 0, best) - error) <= squares_apart(images, error));
+    CHECK(std::abs(curve(result, i, 0, best) - error) <= tiny::squares_apart(images, error));
     CHECK(curve(result, i, 0, best) < 0.5 * curve(result, i, 0, 0));
     CHECK(curve(result, i, 0, best) == result.curves[i][0].min().item<double>());
     CHECK(curve(result, i, 5, 0) == 0);  // nothing has moved from the start
@@ -110,20 +106,134 @@ TEST_CASE("w_plus and pixels: the loss falls to what the latents give") {
   }
 }
 
-TEST_CASE("problems share nothing but the passes") {
+// The projector's loss in float64 for pictures 0, 1, …, and its gradients to latents [n, width] and noise maps.
+class Projector64 {
+ public:
+  Projector64(const at::Tensor& images, const InversionOptions& options)
+      : images_(float64::wide(images)), options_(options), target_(unit(clip_.embedding(images_))) {
+    auto& generator = tiny::generator();
+    const at::Tensor w = generator.mapping(generator.sample_z(4096, 0));
+    length_ = std::sqrt((w - w.mean(0)).square().sum(1).mean().item<double>());
+  }
+
+  float64::Rounded gradients(const std::map<std::string, at::Tensor>& state, std::int64_t step) {
+    constexpr double kPixels = 16 * 16;  // the last sums
+    return float64::rounded({&generator_, &clip_}, kPixels, [&] { return derive(state, step); });
+  }
+
+ private:
+  static at::Tensor unit(const at::Tensor& rows) { return rows / rows.norm(2, -1, true); }
+
+  float64::Tensors derive(const std::map<std::string, at::Tensor>& state, std::int64_t step) const {
+    const std::size_t maps = tiny::generator().noise_sizes().size();
+    float64::Tensors leaves;
+    for (std::size_t i = 0; i <= maps; ++i) {
+      leaves.push_back(float64::wide(state.at("point." + std::to_string(i))).clone().requires_grad_(true));
+    }
+    const float64::Tensors noise(leaves.begin() + 1, leaves.end());
+    const at::Tensor w = leaves[0] + shaking(leaves[0].sizes(), step);
+    const at::Tensor s = generator_.styles(w.unsqueeze(1).expand({-1, tiny::generator().layout().rows, -1}));
+    const at::Tensor images = generator_.synthesis(s, noise);
+    const at::Tensor pooled = at::avg_pool2d(images - images_, {4, 4}).square().mean({1, 2, 3});
+    at::Tensor total = pooled + (unit(clip_.embedding(images)) - target_).square().sum(1);
+    for (at::Tensor map : noise) {
+      while (true) {
+        for (const std::int64_t axis : {2, 3}) {
+          total = total + options_.lambda_noise * (map * at::roll(map, {1}, {axis})).mean({1, 2, 3}).square();
+        }
+        if (map.size(2) <= 8) break;
+        map = at::avg_pool2d(map, {2, 2});
+      }
+    }
+    total.sum().backward();
+    float64::Tensors gradients;
+    for (const at::Tensor& leaf : leaves) gradients.push_back(leaf.grad());
+    return gradients;
+  }
+
+  // Noise of picture and step, 0 from 75 % of the steps on.
+  at::Tensor shaking(at::IntArrayRef shape, std::int64_t step) const {
+    const at::Tensor noise = at::empty(shape);
+    for (std::int64_t i = 0; i < shape[0]; ++i) {
+      styleclip::philox_normal(noise.mutable_data_ptr<float>() + i * shape[1], shape[1], options_.seed,
+                               static_cast<std::uint32_t>(styleclip::PhiloxStream::Restarts) + 1,
+                               static_cast<std::uint64_t>(i * (options_.steps + 1) + step));
+    }
+    const double left = 1 - static_cast<double>(step) / static_cast<double>(options_.steps) / 0.75;
+    return float64::wide(noise) * (length_ * options_.latent_noise * std::pow(std::max(0.0, left), 2));
+  }
+
+  float64::Generator generator_{tiny::kGeneratorConfig, tiny::generator()};
+  float64::Clip clip_{tiny::kClipConfig, tiny::clip()};
+  at::Tensor images_;
+  InversionOptions options_;
+  at::Tensor target_;
+  double length_ = 0;
+};
+
+// That `after`, of the first pictures of `before`, is one step from it by these gradients.
+void check_step(const std::map<std::string, at::Tensor>& before, const std::map<std::string, at::Tensor>& after,
+                const float64::Rounded& gradients, double rate, std::int64_t number) {
+  for (std::size_t i = 0; i < gradients.exact.size(); ++i) {
+    CAPTURE(i);
+    const auto part = [i](const std::map<std::string, at::Tensor>& of, const char* name) {
+      return of.at(name + std::to_string(i));
+    };
+    const std::int64_t count = part(after, "point.").size(0);
+    const float64::Adam from{part(before, "point.").narrow(0, 0, count), part(before, "first.").narrow(0, 0, count),
+                             part(before, "second.").narrow(0, 0, count)};
+    const float64::Adam to{part(after, "point."), part(after, "first."), part(after, "second.")};
+    const at::Tensor& g = gradients.exact[i];
+    float64::check_adam_moments(from, to, g.narrow(0, 0, count), gradients.bounds[i]);
+    CHECK(gradients.bounds[i] <= 0.01 * g.abs().max().item<double>());  // the bound says something
+    auto [point, off] = float64::adam_point(from, to, rate, number);
+    if (i > 0) {
+      // Maps are normalised: means of n numbers, which err by the root of n roundoffs of their sizes, three times that at most;
+      // the difference, the square, the root and its quotient, the product.
+      const double u = 0x1p-24, mean_off = 3 * u * std::sqrt(static_cast<double>(point[0].numel()));
+      const at::Tensor size = point.abs().mean({1, 2, 3}, true);
+      point = point - point.mean({1, 2, 3}, true);
+      off = off + off.mean({1, 2, 3}, true) + mean_off * size + u * point.abs();
+      const at::Tensor square = point.square().mean({1, 2, 3}, true), deviation = square.sqrt();
+      const at::Tensor square_off =
+          (2 * point.abs() * off + off.square()).mean({1, 2, 3}, true) + (mean_off + u) * square;
+      off = off / deviation + point.abs() / deviation * (square_off / (2 * square) + 3 * u);
+      point = point / deviation;
+    }
+    CHECK(((float64::wide(to.point) - point).abs() - off).max().item<double>() <= 0);
+  }
+}
+
+TEST_CASE("problems share nothing but the passes: whatever is beside one, its steps are those of float64") {
   const at::Tensor images = pictures(3);
   InversionOptions options = projector();
   options.steps = 12;
   FeatureNetwork network;
   network.clip = &tiny::clip();
-  const auto together = run_all(network, images, options);
+  styleclip::Inverter together(tiny::generator(), network, images, {}, options, {});
+  styleclip::Inverter alone(tiny::generator(), network, images.narrow(0, 0, 1), {}, options, {});
   options.batch = 2;
-  const auto halves = run_all(network, images, options);
-  CHECK(at::allclose(together.latents, halves.latents, 1e-3, 1e-4));
-  options.batch = 0;
-  const auto alone = run_all(network, images.narrow(0, 0, 1), options);  // noise goes by the picture's number
-  CHECK(at::allclose(together.latents.narrow(0, 0, 1), alone.latents, 1e-3, 1e-4));
-  CHECK_FALSE(at::allclose(together.latents[1], alone.latents[0], 1e-3, 1e-4));
+  styleclip::Inverter halves(tiny::generator(), network, images, {}, options, {});
+  Projector64 projector64(images, options);
+  for (std::int64_t step = 0; step < options.steps; ++step) {
+    CAPTURE(step);
+    const auto before = together.state();
+    auto first = before;  // noise goes by the picture's number
+    for (auto& [name, tensor] : first) {
+      if (name != "step") tensor = tensor.narrow(0, 0, 1);
+    }
+    halves.restore(before);
+    alone.restore(first);
+    const float64::Rounded gradients = projector64.gradients(before, step);
+    const double t = static_cast<double>(step) / 12;
+    const double ramp =
+        (0.5 - 0.5 * std::cos(std::numbers::pi * std::min(1.0, (1 - t) / 0.25))) * std::min(1.0, t / 0.05);
+    for (styleclip::Inverter* one : {&together, &halves, &alone}) {
+      one->advance(1, {});
+      check_step(before, one->state(), gradients, options.learning_rate * ramp, step + 1);
+    }
+  }
+  CHECK_FALSE(together.advance(1, {}));
 }
 
 TEST_CASE("the projector: noise maps are regularised, normalised and returned") {
@@ -145,7 +255,7 @@ TEST_CASE("the projector: noise maps are regularised, normalised and returned") 
     CHECK(best >= 30);  // nothing shaken counts as the best
     CHECK(curve(result, i, 0, best) < curve(result, i, 0, 0));
     const auto error = (drawn[i] - images[i]).square().mean().item<double>();
-    CHECK(std::abs(curve(result, i, 1, best) - error) <= squares_apart(images, error));
+    CHECK(std::abs(curve(result, i, 1, best) - error) <= tiny::squares_apart(images, error));
   }
   // The regulariser at step 0, written out: maps of 4, 8, 8 pixels have one scale, those of 16 two.
   const std::vector<std::int64_t> sizes = tiny::generator().noise_sizes();

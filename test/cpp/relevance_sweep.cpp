@@ -24,6 +24,7 @@ using sweeps::Direct;
 using sweeps::Vector;
 
 constexpr std::int64_t kPictures = 5;
+constexpr double kSame = 0x1p-23;  // of unit embeddings computed alike, one picture at a time
 
 StyleStatistics statistics() {
   static const StyleStatistics made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
@@ -50,32 +51,36 @@ double length_of(const Vector& x) {
   return std::sqrt(sum);
 }
 
-// unit(CLIP(picture of one S code [1, total])).
-Vector unit_embedding(const at::Tensor& s, styleclip::Preprocess mode) {
-  const at::Tensor image = tiny::generator().synthesis(s);
-  const at::Tensor f = tiny::clip().encode_image(tiny::clip().preprocess(image, mode)).to(at::kDouble).contiguous();
+// unit(CLIP(picture of one S code [1, total])), with the noise of picture `number` where it is random.
+Vector unit_embedding(const at::Tensor& s, const SweepOptions& options, std::int64_t number) {
+  const at::Tensor image = tiny::generator().synthesis(s, options.noise, options.samples.seed, number);
+  const at::Tensor input = tiny::clip().preprocess(image, options.preprocess);
+  const at::Tensor f = tiny::clip().encode_image(input).to(at::kDouble).contiguous();
   Vector x(f.const_data_ptr<double>(), f.const_data_ptr<double>() + f.numel());
   const double length = length_of(x);
   for (double& value : x) value /= length;
   return x;
 }
 
-Direct compute_direct(std::int64_t channel, const SweepOptions& options) {
+at::Tensor base_code(const SweepOptions& options, std::int64_t number) {
   styleclip::Generator& generator = tiny::generator();
+  const at::Tensor w = generator.mapping(generator.sample_z(1, options.samples.seed, number));
+  return generator.styles(generator.truncate(w, options.samples.truncation_psi, options.samples.truncation_cutoff));
+}
+
+Direct compute_direct(std::int64_t channel, const SweepOptions& options) {
   const StyleStatistics stats = statistics();
   const double mean = stats.mean[channel].item<double>();
   const double sigma = stats.sigma[channel].item<double>();
   Direct result;
   for (std::int64_t m = 0; m < options.images; ++m) {
-    const at::Tensor w = generator.mapping(generator.sample_z(1, options.samples.seed, m));
-    const at::Tensor base =
-        generator.styles(generator.truncate(w, options.samples.truncation_psi, options.samples.truncation_cutoff));
+    const at::Tensor base = base_code(options, m);
     const double own = base[0][channel].item<double>();
     const double centre = options.perturbation == Perturbation::Absolute ? mean : own;
     const auto at_value = [&](double value) {
       at::Tensor s = base.clone();
       s[0][channel] = value;
-      return unit_embedding(s, options.preprocess);
+      return unit_embedding(s, options, m);
     };
     Vector d = at_value(centre + options.sigmas * sigma);
     const Vector minus = at_value(centre - options.sigmas * sigma);
@@ -91,8 +96,9 @@ Direct compute_direct(std::int64_t channel, const SweepOptions& options) {
 
 // The same, computed once for each channel and each way of measuring.
 const Direct& direct(std::int64_t channel, const SweepOptions& options) {
-  static std::map<std::tuple<std::int64_t, Perturbation, styleclip::Preprocess, double>, Direct> known;
-  const auto key = std::make_tuple(channel, options.perturbation, options.preprocess, options.sigmas);
+  using Key = std::tuple<std::int64_t, Perturbation, styleclip::Preprocess, styleclip::NoiseMode, double>;
+  static std::map<Key, Direct> known;
+  const Key key{channel, options.perturbation, options.preprocess, options.noise, options.sigmas};
   const auto found = known.find(key);
   return found != known.end() ? found->second : known.emplace(key, compute_direct(channel, options)).first->second;
 }
@@ -106,11 +112,11 @@ void check_against_direct(const SweepOptions& options, double noise, double leve
 }
 
 TEST_CASE("absolute, every channel with toRGB, picture by picture: the direct computation") {
-  check_against_direct(options_for(Perturbation::Absolute, {"all"}, 1), std::ldexp(1.0, -23));
+  check_against_direct(options_for(Perturbation::Absolute, {"all"}, 1), kSame);
 }
 
 TEST_CASE("relative: the direct computation") {
-  check_against_direct(options_for(Perturbation::Relative, {"conv"}, 1), std::ldexp(1.0, -23));
+  check_against_direct(options_for(Perturbation::Relative, {"conv"}, 1), kSame);
 }
 
 TEST_CASE("8-bit preprocessing: the direct computation") {
@@ -118,7 +124,7 @@ TEST_CASE("8-bit preprocessing: the direct computation") {
   SweepOptions options = options_for(Perturbation::Absolute, {"b8.conv0", "b16.torgb"}, 1);
   options.preprocess = styleclip::Preprocess::Reference8;
   options.sigmas = 5;
-  check_against_direct(options, std::ldexp(1.0, -23), sweeps::level_noise(options));
+  check_against_direct(options, kSame, sweeps::level_noise(options));
 }
 
 TEST_CASE("batches: the direct computation within the embeddings' noise, whatever the batch size") {
@@ -129,20 +135,37 @@ TEST_CASE("batches: the direct computation within the embeddings' noise, whateve
   }
 }
 
-TEST_CASE("random noise: the same for both signs of a picture, so an unmoved picture has no difference") {
+TEST_CASE("random noise: a picture's, by its number, and so that an unmoved picture has no difference") {
   SweepOptions options = options_for(Perturbation::Absolute, {"b16.conv1"}, 16);
   options.noise = styleclip::NoiseMode::Random;
-  const RelevanceRows rows = swept(options);
+  check_against_direct(options, sweeps::embedding_noise());
   options.batch = 1;
-  CHECK(at::allclose(rows.rows, swept(options).rows, 0, 1e-4));
+  check_against_direct(options, kSame);
   // A channel moved by next to nothing: other noise for the two signs would leave a difference of ordinary size.
-  StyleStatistics small = statistics();
-  small.sigma = small.sigma * 1e-5;
-  const RelevanceRows still = styleclip::sweep_reference(tiny::generator(), tiny::clip(), small, options, {});
-  CHECK((still.magnitude / rows.magnitude).max().item<double>() < 1e-2);
-  // And it is not the stored noise.
-  options.noise = styleclip::NoiseMode::Const;
-  CHECK_FALSE(at::allclose(rows.rows, swept(options).rows, 1e-3, 1e-3));
+  SweepOptions small = options;
+  small.sigmas *= 1e-5;
+  SweepOptions stored = options;
+  stored.noise = styleclip::NoiseMode::Const;
+  const RelevanceRows still = swept(small), of_stored = swept(stored);
+  double least = 2;
+  for (std::int64_t m = 0; m < kPictures; ++m) {
+    const at::Tensor base = base_code(options, m);
+    Vector apart = unit_embedding(base, options, m);
+    const Vector other = unit_embedding(base, options, m + kPictures);
+    for (std::size_t i = 0; i < apart.size(); ++i) apart[i] -= other[i];
+    least = std::min(least, length_of(apart));
+  }
+  for (std::size_t i = 0; i < still.channels.size(); ++i) {
+    const auto at = static_cast<std::int64_t>(i);
+    double mean = 0;
+    for (const double length : direct(still.channels[i], small).lengths) mean += length / kPictures;
+    CHECK(std::abs(still.magnitude[at].item<double>() - mean) <= 2 * kSame + 0x1p-23 * mean);
+    CHECK(mean + 2 * kSame < least);
+    // And it is not the stored noise.
+    const Direct& random = direct(still.channels[i], options);
+    const double bound = sweeps::row_bound(random, kSame) + sweeps::row_bound(direct(still.channels[i], stored), kSame);
+    CHECK(sweeps::distance(of_stored.rows[at], random.row) > bound + 0x1p-23);
+  }
 }
 
 TEST_CASE("absolute and relative are different measurements") {
@@ -164,9 +187,10 @@ TEST_CASE("a channel's row does not depend on which others are swept: base codes
 TEST_CASE("rows have unit length, concentration lies in 0..1, the same settings give the same bits") {
   const SweepOptions options = options_for(Perturbation::Absolute, {"conv"}, 12);
   const RelevanceRows rows = swept(options);
-  CHECK((rows.rows.to(at::kDouble).norm(2, 1) - 1).abs().max().item<double>() < 1e-6);
+  // Of exact length in float64, rounded to float32.
+  CHECK((rows.rows.to(at::kDouble).norm(2, 1) - 1).abs().max().item<double>() <= 0x1p-24);
   CHECK(rows.concentration.min().item<double>() > 0);
-  CHECK(rows.concentration.max().item<double>() <= 1 + 1e-6);
+  CHECK(rows.concentration.max().item<double>() <= 1);
   CHECK(rows.seconds > 0);
   CHECK(at::equal(rows.rows, swept(options).rows));
   SweepOptions other = options;

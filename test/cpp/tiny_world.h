@@ -107,6 +107,17 @@ inline double synthesis_terms(const Weights& weights) {
 /// (mean and square), the last matrix; a block's projections, 8 numbers a head, 17 places, and its two layers.
 inline constexpr double kClipTerms = 2 * 4 + 3 * 64 + 6 * 2 * 32 + 32 + 2 * (32 + 8 + 17 + 32 + 32 + 128);
 
+/// How far two float32 sums of n terms of one sign are apart, beside the sum: each errs by the root of n roundoffs (they are
+/// independent), three times that at most.
+inline double sums_apart(double n) { return 2 * 3 * 0x1p-24 * std::sqrt(n); }
+
+/// How far two mean squares of the errors of tiny::generator()'s pictures may be apart: pictures in two orders, δ at most,
+/// turn e² into (e ± δ)².
+inline double squares_apart(const at::Tensor& images, double squares) {
+  const double apart = orders_apart(synthesis_terms(generator_weights())) * images.abs().max().item<double>();
+  return 2 * apart * std::sqrt(squares) + apart * apart + sums_apart(static_cast<double>(images[0].numel())) * squares;
+}
+
 /// Makes one style channel of a layer infinite for about half of all latents, with finite weights.
 inline void overflow_style(Weights& weights, const std::string& layer, std::int64_t channel) {
   weights[layer + ".conv.modulation.bias"][channel] = 3.4e38;
