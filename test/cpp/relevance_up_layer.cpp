@@ -12,9 +12,9 @@
 
 namespace {
 
+using styleclip::Instructions;
 using styleclip::exact::Conv;
 using styleclip::exact::FoldedConv;
-using styleclip::exact::Instructions;
 
 /// Transposed convolution and FIR filter: x [n, inputs, h, h], weight [outputs, inputs, 3, 3] -> [n, outputs, 2 h, 2 h].
 at::Tensor filtered(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& filter) {
@@ -67,7 +67,7 @@ void check(std::int64_t n, std::int64_t side, std::int64_t inputs, std::int64_t 
 
 TEST_CASE("the CPU's up layer: every instruction set, number type, any size and channel count") {
   at::manual_seed(11);
-  for (const Instructions instructions : styleclip::exact::known_instructions()) {
+  for (const Instructions instructions : styleclip::known_instructions()) {
     CAPTURE(static_cast<int>(instructions));
     for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
       CAPTURE(type);
@@ -102,7 +102,7 @@ TEST_CASE("the CPU's up layer: NaN stays NaN and infinity is clamped") {
     folded.bias[5] = -INFINITY;
     folded.limit = 256;
     const at::Tensor x = at::ones({1, 1, 4, 4}, type).contiguous(at::MemoryFormat::ChannelsLast);
-    for (const Instructions instructions : styleclip::exact::known_instructions()) {
+    for (const Instructions instructions : styleclip::known_instructions()) {
       at::Tensor y = at::empty({1, 16, 8, 8}, x.options(), at::MemoryFormat::ChannelsLast).zero_();
       styleclip::exact::up_layer_cpu(folded, x, y, instructions);
       CHECK(y.select(1, 3).isnan().all().item<bool>());

@@ -2,6 +2,7 @@
 #include "editing/synthesis.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/ivalue.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/conv_transpose2d.h>
 #include <ATen/ops/convolution_backward.h>
@@ -11,12 +12,15 @@
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <array>
+#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "ops/differentiable.h"
+#include "ops/filter_styled_activate.h"
 #include "styleclip/ops.h"
+#include "styleclip/resampling.h"
 
 namespace styleclip {
 namespace {
@@ -59,10 +63,83 @@ class StyledConvolution : public torch::autograd::Function<StyledConvolution> {
 // As the convolution wants it: [outputs, inputs, 3, 3], or, transposed, [inputs, outputs, 3, 3].
 at::Tensor oriented(const exact::Conv& conv) { return conv.up ? conv.weight.transpose(0, 1) : conv.weight; }
 
+// Pictures [n, 3, size, size] of operators with gradients; fills `trace` where there is one.
+at::Tensor synthesize(const SynthesisNetwork& synthesis, const at::Tensor& s, bool noise, SynthesisTrace* trace) {
+  const exact::Network& network = synthesis.network;
+  const std::vector<at::Tensor> styles = synthesis.layout.unflatten(s);
+  const double limit = network.limit();
+  const std::int64_t n = s.size(0);
+  const auto style_of = [&](std::int64_t layer) { return styles[static_cast<std::size_t>(layer)]; };
+
+  const auto run_conv = [&](const exact::Conv& conv, const at::Tensor& x) {
+    const at::Tensor style = style_of(conv.layer);
+    const at::Tensor gain = at::rsqrt(at::matmul(style.square(), conv.power.t()) + conv.epsilon);
+    const at::Tensor u = StyledConvolution::apply(x, style * conv.scale, oriented(conv), conv.up);
+    const at::Tensor map = noise ? conv.noise : at::Tensor();
+    at::Tensor y = conv.up ? filter_styled_activate(u, conv.filter, gain, conv.bias, map, limit)
+                           : styled_activate(u, gain, conv.bias, map, limit);
+    if (trace != nullptr) trace->results.push_back(y);
+    return y;
+  };
+  const auto run_rgb = [&](const exact::ToRgb& to_rgb, const at::Tensor& x) {
+    const at::Tensor weight = to_rgb.weight * style_of(to_rgb.layer).unsqueeze(1);  // [n, 3, inputs]
+    const std::int64_t r = to_rgb.resolution;
+    const at::Tensor pixels = x.permute({0, 2, 3, 1}).reshape({n, r * r, to_rgb.inputs});
+    const at::Tensor rgb = at::matmul(pixels, weight.transpose(1, 2)).transpose(1, 2).reshape({n, 3, r, r}) +
+                           to_rgb.bias.view({1, 3, 1, 1});
+    if (!network.clamp) return rgb;
+    if (trace != nullptr) trace->unclamped.push_back(rgb);
+    return rgb.clamp(-limit, limit);
+  };
+
+  at::Tensor x = network.input.unsqueeze(0).expand({n, -1, -1, -1}).contiguous(at::MemoryFormat::ChannelsLast);
+  x = run_conv(network.convs[0], x);
+  at::Tensor picture = run_rgb(network.to_rgbs[0], x);
+  for (std::size_t block = 1; block < network.to_rgbs.size(); ++block) {
+    x = run_conv(network.convs[2 * block - 1], x);
+    x = run_conv(network.convs[2 * block], x);
+    picture = run_rgb(network.to_rgbs[block], x) + upsample_picture(picture);
+  }
+  return picture;
+}
+
+struct Held : torch::CustomClassHolder {
+  explicit Held(std::shared_ptr<const SynthesisNetwork> network) : synthesis(std::move(network)) {}
+  const std::shared_ptr<const SynthesisNetwork> synthesis;
+};
+
+// All of it as one node, whose way back is synthesis_cpu.cpp's.
+class Synthesis : public torch::autograd::Function<Synthesis> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& s,
+                            const std::shared_ptr<const SynthesisNetwork>& synthesis, bool noise) {
+    SynthesisTrace trace;
+    at::Tensor pictures = synthesize(*synthesis, s, noise, &trace);
+    variable_list kept = {s};
+    kept.insert(kept.end(), trace.results.begin(), trace.results.end());
+    kept.insert(kept.end(), trace.unclamped.begin(), trace.unclamped.end());
+    context->save_for_backward(std::move(kept));
+    context->saved_data["synthesis"] = c10::IValue::make_capsule(c10::make_intrusive<Held>(synthesis));
+    context->saved_data["noise"] = noise;
+    return pictures;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    require_first_derivative("synthesis");
+    const auto held = c10::static_intrusive_pointer_cast<Held>(context->saved_data["synthesis"].toCapsule());
+    const SynthesisNetwork& synthesis = *held->synthesis;
+    const variable_list kept = context->get_saved_variables();
+    const auto results = kept.begin() + 1, unclamped = results + std::ssize(synthesis.network.convs);
+    const SynthesisTrace trace{kept[0], {results, unclamped}, {unclamped, kept.end()}};
+    return {synthesis_gradient_cpu(synthesis, trace, context->saved_data["noise"].toBool(), gradients[0]), at::Tensor(),
+            at::Tensor()};
+  }
+};
+
 }  // namespace
 
-DifferentiableSynthesis::DifferentiableSynthesis(exact::Network network, StyleLayout layout)
-    : network_(std::move(network)), layout_(std::move(layout)) {}
+DifferentiableSynthesis::DifferentiableSynthesis(SynthesisNetwork network)
+    : network_(std::make_shared<const SynthesisNetwork>(std::move(network))) {}
 
 std::unique_ptr<DifferentiableSynthesis> DifferentiableSynthesis::of(Generator& generator) {
   const c10::InferenceMode inference(false);  // whatever the caller's is: what is made here has a way back
@@ -74,41 +151,17 @@ std::unique_ptr<DifferentiableSynthesis> DifferentiableSynthesis::of(Generator& 
     const at::Tensor own = at::tensor({0.25, 0.75, 0.75, 0.25}, to_rgb.weight.options());
     if (to_rgb.filter.defined() && !to_rgb.filter.allclose(own, 1e-6, 1e-7)) return nullptr;
   }
-  return std::unique_ptr<DifferentiableSynthesis>(new DifferentiableSynthesis(std::move(*network), generator.layout()));
+  SynthesisNetwork synthesis{std::move(*network), generator.layout(), {}};
+  for (std::size_t i = 0; i + 1 < synthesis.network.to_rgbs.size(); ++i) {
+    synthesis.doublings.push_back(upsample_matrix(synthesis.network.to_rgbs[i].resolution).to(at::kFloat));
+  }
+  return std::unique_ptr<DifferentiableSynthesis>(new DifferentiableSynthesis(std::move(synthesis)));
 }
 
 at::Tensor DifferentiableSynthesis::pictures(const at::Tensor& s, bool noise) const {
-  const std::vector<at::Tensor> styles = layout_.unflatten(s);
-  const double limit = network_.limit();
-  const std::int64_t n = s.size(0);
-  const auto style_of = [&](std::int64_t layer) { return styles[static_cast<std::size_t>(layer)]; };
-
-  const auto run_conv = [&](const exact::Conv& conv, const at::Tensor& x) {
-    const at::Tensor style = style_of(conv.layer);
-    const at::Tensor gain = at::rsqrt(at::matmul(style.square(), conv.power.t()) + conv.epsilon);
-    const at::Tensor u = StyledConvolution::apply(x, style * conv.scale, oriented(conv), conv.up);
-    const at::Tensor map = noise ? conv.noise : at::Tensor();
-    return conv.up ? filter_styled_activate(u, conv.filter, gain, conv.bias, map, limit)
-                   : styled_activate(u, gain, conv.bias, map, limit);
-  };
-  const auto run_rgb = [&](const exact::ToRgb& to_rgb, const at::Tensor& x) {
-    const at::Tensor weight = to_rgb.weight * style_of(to_rgb.layer).unsqueeze(1);  // [n, 3, inputs]
-    const std::int64_t r = to_rgb.resolution;
-    const at::Tensor pixels = x.permute({0, 2, 3, 1}).reshape({n, r * r, to_rgb.inputs});
-    const at::Tensor rgb = at::matmul(pixels, weight.transpose(1, 2)).transpose(1, 2).reshape({n, 3, r, r}) +
-                           to_rgb.bias.view({1, 3, 1, 1});
-    return network_.clamp ? rgb.clamp(-limit, limit) : rgb;
-  };
-
-  at::Tensor x = network_.input.unsqueeze(0).expand({n, -1, -1, -1}).contiguous(at::MemoryFormat::ChannelsLast);
-  x = run_conv(network_.convs[0], x);
-  at::Tensor picture = run_rgb(network_.to_rgbs[0], x);
-  for (std::size_t block = 1; block < network_.to_rgbs.size(); ++block) {
-    x = run_conv(network_.convs[2 * block - 1], x);
-    x = run_conv(network_.convs[2 * block], x);
-    picture = run_rgb(network_.to_rgbs[block], x) + upsample_picture(picture);
-  }
-  return picture;
+  const bool fused = s.is_cpu() && !runs_reference(kStyledActivate, s) && !runs_reference(kFilterStyledActivate, s);
+  if (fused && records_gradient({&s})) return Synthesis::apply(s, network_, noise);
+  return synthesize(*network_, s, noise, nullptr);
 }
 
 }  // namespace styleclip

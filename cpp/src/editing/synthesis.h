@@ -1,12 +1,12 @@
-// StyleGAN2's synthesis with gradients to S, made of operators that keep one activation a layer. The archive's own code
-// runs the same arithmetic and keeps three; its gradients to weights and noise maps are what this one has not.
+// StyleGAN2's synthesis with gradients to S, which keeps one activation a layer. The archive's own code runs the same
+// arithmetic and keeps three; its gradients to weights and noise maps are what this one has not.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <memory>
 
-#include "relevance/exact/network.h"
+#include "editing/synthesis_cpu.h"
 #include "styleclip/models.h"
 
 namespace styleclip {
@@ -21,9 +21,8 @@ class DifferentiableSynthesis {
   at::Tensor pictures(const at::Tensor& s, bool noise) const;
 
  private:
-  DifferentiableSynthesis(exact::Network network, StyleLayout layout);
-  exact::Network network_;
-  StyleLayout layout_;
+  explicit DifferentiableSynthesis(SynthesisNetwork network);
+  std::shared_ptr<const SynthesisNetwork> network_;  // which a graph may outlive
 };
 
 }  // namespace styleclip

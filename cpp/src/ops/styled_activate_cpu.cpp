@@ -75,9 +75,10 @@ Gradients styled_activate_backward_cpu(const at::Tensor& gradient, const at::Ten
           if constexpr (std::is_same_v<T, A>) {
             if (writes_direct) out = to + at;
           }
-          rows::unfinish(rows::widened(gradients + at, row_size, wide_gradient.data()),
-                         rows::widened(results + at, row_size, wide_y.data()), w, layer, companions.noise(picture, row),
-                         out, sums.of<A>(picture, block % blocks, row));
+          rows::Upstream<A> above;
+          above.gradient = rows::widened(gradients + at, row_size, wide_gradient.data());
+          rows::unfinish(above, rows::widened(results + at, row_size, wide_y.data()), w, layer,
+                         companions.noise(picture, row), out, sums.of<A>(picture, block % blocks, row));
           if constexpr (!std::is_same_v<T, A>) {
             if (to != nullptr) rows::narrow(out, row_size, to + at);
           }

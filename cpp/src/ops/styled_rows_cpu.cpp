@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <numbers>
+
+#include "ops/filter_rows_cpu.h"
 
 namespace styleclip::rows {
 namespace {
@@ -33,52 +36,62 @@ STYLECLIP_INLINE void finish_body(const A* x, std::int64_t pixels, const LayerEn
   }
 }
 
-// Independent partial sums, which the compiler keeps in a register.
+// to = Σ_k weights[k] from[k], of `count` numbers. A row that is null counts as zeros.
 template <typename A>
-STYLECLIP_INLINE A sum_of(const A* __restrict x, std::int64_t count) {
-  constexpr std::int64_t kLanes = 16;
-  A lanes[kLanes] = {};
-  std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane];
+STYLECLIP_INLINE void mix_body(const A* const (&from)[kTaps], const A* weights, std::int64_t count, A* __restrict to) {
+  const A w0 = weights[0], w1 = weights[1], w2 = weights[2], w3 = weights[3];
+  const A* __restrict a = from[0];
+  const A* __restrict b = from[1];
+  const A* __restrict c = from[2];
+  const A* __restrict d = from[3];
+  if (a != nullptr && b != nullptr && c != nullptr && d != nullptr) {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = w0 * a[i] + w1 * b[i] + w2 * c[i] + w3 * d[i];
+    return;
   }
-  A sum = 0;
-  for (; i < count; ++i) sum += x[i];
-  for (const A lane : lanes) sum += lane;
-  return sum;
+  std::fill(to, to + count, A{0});
+  for (std::int64_t tap = 0; tap < kTaps; ++tap) {
+    const A* __restrict row = from[tap];
+    if (row == nullptr) continue;
+    const A weight = weights[tap];
+    for (std::int64_t i = 0; i < count; ++i) to[i] += weight * row[i];
+  }
+}
+// What of Upstream and Sums there is.
+enum class Kind { Every, Gradient, Style, StyleAndColours, Colours };
+
+#ifdef STYLECLIP_INSTRUCTION_SETS
+namespace avx512 {
+#define STYLECLIP_BYTES 64
+#define STYLECLIP_TARGET STYLECLIP_AVX512
+#include "ops/styled_rows_lanes.h"
+}  // namespace avx512
+namespace avx2 {
+#define STYLECLIP_BYTES 32
+#define STYLECLIP_TARGET STYLECLIP_AVX2
+#include "ops/styled_rows_lanes.h"
+}  // namespace avx2
+#endif
+namespace plain {
+#define STYLECLIP_BYTES 16
+#define STYLECLIP_TARGET
+#include "ops/styled_rows_lanes.h"
+}  // namespace plain
+
+template <Kind kind, typename A>
+void unfinish_kind(const Upstream<A>& above, const A* y, std::int64_t pixels, const LayerEnd<A>& end, const A* noise,
+                   A* to_x, const Sums<A>& sums, Instructions instructions) {
+#ifdef STYLECLIP_INSTRUCTION_SETS
+  if (instructions == Instructions::Avx512) {
+    return avx512::unfinish<kind>(above, y, pixels, end, noise, to_x, sums);
+  }
+  if (instructions == Instructions::Avx2) return avx2::unfinish<kind>(above, y, pixels, end, noise, to_x, sums);
+#endif
+  plain::unfinish<kind>(above, y, pixels, end, noise, to_x, sums);
 }
 
-template <typename A>
-STYLECLIP_INLINE void unfinish_body(const A* __restrict gradient, const A* __restrict y, std::int64_t pixels,
-                                    const LayerEnd<A>& end, const A* noise, A* __restrict to_x, const Sums<A>& sums) {
-  constexpr A kAbove = std::numbers::sqrt2_v<A>, kBelow = A{0.2} * std::numbers::sqrt2_v<A>;
-  const A* __restrict gain = end.gain;
-  const A* __restrict bias = end.bias;
-  A* __restrict to_gain = sums.gain;
-  A* __restrict to_bias = sums.bias;
-  const std::int64_t channels = end.channels;
-  const A limit = end.limit;
-  for (std::int64_t p = 0; p < pixels; ++p) {
-    const A shift = noise == nullptr ? A{0} : noise[p];
-    const A* __restrict from = gradient + p * channels;
-    const A* __restrict result = y + p * channels;
-    A* __restrict to = to_x + p * channels;  // first of the activated sum
-    for (std::int64_t o = 0; o < channels; ++o) {
-      const A passed = from[o] * (result[o] > 0 ? kAbove : kBelow);
-      to[o] = std::abs(result[o]) >= limit ? A{0} : passed;
-    }
-    if (to_gain != nullptr) {
-      for (std::int64_t o = 0; o < channels; ++o) {
-        const A product = to[o] * (result[o] * (result[o] > 0 ? 1 / kAbove : 1 / kBelow) - (shift + bias[o]));
-        to_gain[o] += std::abs(result[o]) >= limit ? A{0} : product;
-      }
-    }
-    if (to_bias != nullptr) {
-      for (std::int64_t o = 0; o < channels; ++o) to_bias[o] += to[o];
-    }
-    if (sums.noise != nullptr) sums.noise[p] = sum_of(to, channels);
-    for (std::int64_t o = 0; o < channels; ++o) to[o] *= gain[o];
-  }
+Instructions widest() {
+  static const Instructions found = known_instructions().front();
+  return found;
 }
 
 }  // namespace
@@ -91,14 +104,35 @@ STYLECLIP_CLONED void finish(const double* x, std::int64_t pixels, const LayerEn
                              double* y) {
   finish_body(x, pixels, end, noise, y);
 }
-STYLECLIP_CLONED void unfinish(const float* gradient, const float* y, std::int64_t pixels, const LayerEnd<float>& end,
-                               const float* noise, float* to_x, const Sums<float>& sums) {
-  unfinish_body(gradient, y, pixels, end, noise, to_x, sums);
+STYLECLIP_CLONED void mix(const float* const (&from)[kTaps], const float* weights, std::int64_t count, float* to) {
+  mix_body(from, weights, count, to);
 }
-STYLECLIP_CLONED void unfinish(const double* gradient, const double* y, std::int64_t pixels,
-                               const LayerEnd<double>& end, const double* noise, double* to_x,
-                               const Sums<double>& sums) {
-  unfinish_body(gradient, y, pixels, end, noise, to_x, sums);
+STYLECLIP_CLONED void mix(const double* const (&from)[kTaps], const double* weights, std::int64_t count, double* to) {
+  mix_body(from, weights, count, to);
+}
+
+void unfinish(const Upstream<float>& above, const float* y, std::int64_t pixels, const LayerEnd<float>& end,
+              const float* noise, float* to_x, const Sums<float>& sums, Instructions instructions) {
+  const auto run = [&]<Kind kind>() { unfinish_kind<kind>(above, y, pixels, end, noise, to_x, sums, instructions); };
+  if (above.gradient == nullptr) {
+    run.template operator()<Kind::Colours>();
+  } else if (above.colours != nullptr) {
+    run.template operator()<Kind::StyleAndColours>();
+  } else if (above.style != nullptr) {
+    run.template operator()<Kind::Style>();
+  } else if (sums.bias != nullptr || sums.noise != nullptr) {
+    run.template operator()<Kind::Every>();
+  } else {
+    run.template operator()<Kind::Gradient>();
+  }
+}
+void unfinish(const Upstream<float>& above, const float* y, std::int64_t pixels, const LayerEnd<float>& end,
+              const float* noise, float* to_x, const Sums<float>& sums) {
+  unfinish(above, y, pixels, end, noise, to_x, sums, widest());
+}
+void unfinish(const Upstream<double>& above, const double* y, std::int64_t pixels, const LayerEnd<double>& end,
+              const double* noise, double* to_x, const Sums<double>& sums) {
+  unfinish_kind<Kind::Every>(above, y, pixels, end, noise, to_x, sums, widest());
 }
 
 BlockSums::BlockSums(const at::Tensor& y, const at::Tensor& bias, Wanted wanted, std::int64_t blocks)

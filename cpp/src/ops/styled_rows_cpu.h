@@ -3,9 +3,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
+#include "ops/instructions_cpu.h"
 #include "ops/rows_cpu.h"
 #include "ops/styled_activate.h"
 
@@ -24,20 +26,35 @@ struct LayerEnd {
 void finish(const float* x, std::int64_t pixels, const LayerEnd<float>& end, const float* noise, float* y);
 void finish(const double* x, std::int64_t pixels, const LayerEnd<double>& end, const double* noise, double* y);
 
-/// Sums that the gradients go to, each null where it is not wanted: gain (of the products with gain x, not divided by gain)
-/// and bias are added to, [channels]; noise is written, one a pixel.
+/// What comes from above to a result y. Either the gradient to y, or the one to y times `style`, of a convolution that took
+/// it so; and, of a toRGB layer that took it, the gradient to its colours. Null is what is not there.
 template <typename A>
-struct Sums {
-  A* gain;
-  A* bias;
-  A* noise;
+struct Upstream {
+  const A* gradient = nullptr;  // [pixels, channels]
+  const A* style = nullptr;     // [channels]
+  const A* colours = nullptr;   // [3, channels]: the toRGB layer's weight, its style multiplied in
+  std::array<const A*, 3> rgb{nullptr, nullptr, nullptr};  // [pixels] each
 };
 
-/// The gradient to x of `pixels` neighbours, from the one to y and y. to_x may not overlap the others.
-void unfinish(const float* gradient, const float* y, std::int64_t pixels, const LayerEnd<float>& end,
+/// Sums that the gradients go to, each null where it is not wanted. All are added to but noise, which is written, one a pixel.
+/// Those of bias and noise are for an Upstream of the gradient alone.
+template <typename A>
+struct Sums {
+  A* gain = nullptr;                                     // [channels], of the products with gain x: not divided by gain
+  A* bias = nullptr;                                     // [channels]
+  A* noise = nullptr;                                    // [pixels]
+  A* style = nullptr;                                    // [channels], of the gradient times y
+  std::array<A*, 3> colours{nullptr, nullptr, nullptr};  // [channels] each, of rgb times y
+};
+
+/// The gradient to x of `pixels` neighbours, from what comes from above and y. to_x may be the gradient above, but not y.
+/// With the loops of one instruction set; by default the widest.
+void unfinish(const Upstream<float>& above, const float* y, std::int64_t pixels, const LayerEnd<float>& end,
               const float* noise, float* to_x, const Sums<float>& sums);
-void unfinish(const double* gradient, const double* y, std::int64_t pixels, const LayerEnd<double>& end,
+void unfinish(const Upstream<double>& above, const double* y, std::int64_t pixels, const LayerEnd<double>& end,
               const double* noise, double* to_x, const Sums<double>& sums);
+void unfinish(const Upstream<float>& above, const float* y, std::int64_t pixels, const LayerEnd<float>& end,
+              const float* noise, float* to_x, const Sums<float>& sums, Instructions instructions);
 
 /// gain, bias and noise as the loops read them: gains of one where there are none.
 template <typename A>
@@ -78,9 +95,11 @@ class BlockSums {
   template <typename A>
   Sums<A> of(std::int64_t n, std::int64_t block, std::int64_t row) {
     const std::int64_t at = (n * blocks_ + block) * channels_;
-    return {gain_.defined() ? gain_.mutable_data_ptr<A>() + at : nullptr,
-            bias_.defined() ? bias_.mutable_data_ptr<A>() + at : nullptr,
-            noise_.defined() ? noise_.mutable_data_ptr<A>() + (n * h_ + row) * w_ : nullptr};
+    Sums<A> sums;
+    if (gain_.defined()) sums.gain = gain_.mutable_data_ptr<A>() + at;
+    if (bias_.defined()) sums.bias = bias_.mutable_data_ptr<A>() + at;
+    if (noise_.defined()) sums.noise = noise_.mutable_data_ptr<A>() + (n * h_ + row) * w_;
+    return sums;
   }
 
   /// Puts the wanted gradients to gain, bias and noise into `all`.

@@ -50,18 +50,17 @@ struct RowPair {
 template <typename T>
 using FilterBlock = void (*)(const T*, std::int64_t, std::int64_t, const Block&, const PendingRows&, T*);
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifdef STYLECLIP_INSTRUCTION_SETS
 namespace avx512 {
 #define STYLECLIP_LANES 16
-#define STYLECLIP_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")))
+#define STYLECLIP_TARGET STYLECLIP_AVX512
 #include "relevance/exact/up_layer_lanes.h"
 }  // namespace avx512
 namespace avx2 {
 #define STYLECLIP_LANES 8
-#define STYLECLIP_TARGET __attribute__((target("avx2,fma")))
+#define STYLECLIP_TARGET STYLECLIP_AVX2
 #include "relevance/exact/up_layer_lanes.h"
 }  // namespace avx2
-#define STYLECLIP_CHOICE
 #endif
 namespace plain {
 #define STYLECLIP_LANES 4
@@ -77,7 +76,7 @@ struct Lanes {
 
 template <typename T>
 Lanes<T> lanes(Instructions instructions) {
-#ifdef STYLECLIP_CHOICE
+#ifdef STYLECLIP_INSTRUCTION_SETS
   if (instructions == Instructions::Avx512) return {avx512::kLanes, avx512::filter_block};
   if (instructions == Instructions::Avx2) return {avx2::kLanes, avx2::filter_block};
 #endif
@@ -170,19 +169,6 @@ std::int64_t up_layer_cpu_bytes(const Conv& conv, std::int64_t element_bytes) {
   // Four rows pending of twice the side, of channels rounded up to the widest register.
   const std::int64_t pending = 4 * 2 * side * (conv.outputs + 15) * static_cast<std::int64_t>(sizeof(float));
   return std::max(kStripBytes, row) + pending;
-}
-
-std::vector<Instructions> known_instructions() {
-  std::vector<Instructions> known;
-#ifdef STYLECLIP_CHOICE
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl")) {
-    known.push_back(Instructions::Avx512);
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) known.push_back(Instructions::Avx2);
-#endif
-  known.push_back(Instructions::Plain);
-  return known;
 }
 
 void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y) {

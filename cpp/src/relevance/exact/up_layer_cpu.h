@@ -6,7 +6,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <vector>
+
+#include "ops/instructions_cpu.h"
 
 namespace styleclip::exact {
 
@@ -22,9 +23,7 @@ void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y);
 /// Bytes that it takes beside x and y, on one thread.
 std::int64_t up_layer_cpu_bytes(const Conv& conv, std::int64_t element_bytes);
 
-/// What its loops are compiled for; those that this processor has, widest first, which is what it takes.
-enum class Instructions { Avx512, Avx2, Plain };
-std::vector<Instructions> known_instructions();
+/// With the loops of one instruction set; by default the widest.
 void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y, Instructions instructions);
 
 }  // namespace styleclip::exact

@@ -1,0 +1,21 @@
+// Which registers the loops that are written for one width of them use. Such loops stand in a header of their own, which is
+// included once for each instruction set (styled_rows_lanes.h, relevance/exact/up_layer_lanes.h).
+#pragma once
+
+#include <vector>
+
+// Elsewhere, and under sanitizers, the plain ones only.
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define STYLECLIP_INSTRUCTION_SETS
+#define STYLECLIP_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")))
+#define STYLECLIP_AVX2 __attribute__((target("avx2,fma")))
+#endif
+
+namespace styleclip {
+
+enum class Instructions { Avx512, Avx2, Plain };
+
+/// Those that this processor has, widest first, which is what is taken.
+std::vector<Instructions> known_instructions();
+
+}  // namespace styleclip
