@@ -155,7 +155,7 @@ test('with a neutral text each latent has its own aim: its embedding, moved alon
     const validation = space === 's' ? await tiny.generator.styles(w) : w;
     const { data: sources, dim } = await embeddings(validation);
     for (const [given, shift] of [
-      [undefined, 1],
+      [undefined, 1.5],
       [2.5, 2.5],
       [0, 0],
     ] as const) {

@@ -25,8 +25,8 @@ export interface TrainMapperOptions extends RunOptions {
   neutral?: string | undefined;
   /**
    * With `neutral`: as in {@link OptimizeOptions}, each latent's aim is the embedding of its own picture, moved by so many
-   * lengths of the direction. 0..1000; 0: the aim is the direction alone. Default 1; 0 without `neutral`, with raw CLIP input,
-   * and in the reference.
+   * lengths of the direction. 0..1000; 0: the aim is the direction alone. Default 1.5: one network for all latents stops short
+   * of the aims of some. 0 without `neutral`, with raw CLIP input, and in the reference.
    */
   shift?: number | undefined;
   /** As in {@link TextDirectionOptions}. Default `'none'`: the texts alone, as in the released code. */
@@ -110,7 +110,7 @@ const LEVELS = ['coarse', 'medium', 'fine', 'all'] as const;
 const LEVEL_ROWS = 9;
 
 const MAPPER_PRESETS = {
-  default: { steps: 1000, clipInput: 'normalised', validateEvery: 100, optimizer: 'adam', batch: 4, shift: 1 },
+  default: { steps: 1000, clipInput: 'normalised', validateEvery: 100, optimizer: 'adam', batch: 4, shift: 1.5 },
   reference: { steps: 50_000, clipInput: 'raw', validateEvery: 2000, optimizer: 'ranger', batch: 2, shift: 0 },
 } as const;
 const LEARNING_RATE = 0.5; // SC:mapper/options/train_options.py, as the next two

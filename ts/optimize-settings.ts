@@ -75,7 +75,7 @@ export interface OptimizeOptions extends RunOptions {
   keep?: 'best' | 'last' | undefined;
   /** Starts of each problem, the first at the latent itself; the best one is kept. 1..1000. Default 4; reference 1. */
   restarts?: number | undefined;
-  /** How far away the others start, in standard deviations, ≥ 0. Default 0.5. */
+  /** How far away the others start, in standard deviations, ≥ 0. Default 1. */
   spread?: number | undefined;
   /** Of the restarts. Default 0. */
   seed?: number | bigint | undefined;
@@ -170,7 +170,7 @@ export function optimizeSettings(
     patience: o.patience === undefined ? 0 : checkInteger(o.patience, 'patience', 1, 1_000_000),
     tolerance: weight(o.tolerance ?? 1e-3, 'tolerance'),
     restarts: checkInteger(o.restarts ?? preset.restarts, 'restarts', 1, 1000),
-    spread: weight(o.spread ?? 0.5, 'spread'),
+    spread: weight(o.spread ?? 1, 'spread'),
     seed: checkSeed(o.seed ?? 0),
     batch: o.batch === undefined ? 0 : checkInteger(o.batch, 'batch', 1, 4096),
   };

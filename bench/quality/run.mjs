@@ -9,7 +9,7 @@
  *     --seed 77             of the cats
  *     --methods global,mapper,optimize
  *     --prompts LIST        names of edits of models/cats/quality.json; all of both groups
- *     --mapper-steps 500    of each mapper's training
+ *     --mapper-steps 1000   of each mapper's training
  *     --threads 1
  *     --folder DIR          build/quality-bench: the rows that are done and the trained mappers
  *     --resume yes          go on with the rows of that folder, which must be of the same settings and models; no: anew
@@ -28,7 +28,7 @@ const ROOT = join(import.meta.dirname, '..', '..');
 const KNOWN = {
   'optimize-most': '0',
   ...{ cats: '200', 'identity-cats': '40', seed: '77', methods: 'global,mapper,optimize', prompts: '' },
-  ...{ 'mapper-steps': '500', threads: '1', folder: join(ROOT, 'build', 'quality-bench'), resume: 'no' },
+  ...{ 'mapper-steps': '1000', threads: '1', folder: join(ROOT, 'build', 'quality-bench'), resume: 'no' },
 };
 /** Options that say which rows are made, or where, and not what a row is. */
 const FREE = ['methods', 'prompts', 'folder', 'resume'];
@@ -70,7 +70,7 @@ function methodsOf(bench, all) {
       const steps = Number(all['mapper-steps']);
       // The cats that are edited are drawn without truncation: so are those that it learns on.
       const [mapper, trained] = await timed(async () =>
-        cats.trainMapper({ target, neutral, directory, steps, truncationPsi: 1, validateEvery: steps }),
+        cats.trainMapper({ target, neutral, directory, steps, truncationPsi: 1 }),
       );
       try {
         // A training that went on from an earlier run of this bench took the time of both.

@@ -65,7 +65,7 @@ export function mapperCommand(command: Command, start: Start): Command {
     .addOption(
       new Option(
         '--shift <lengths>',
-        'train: how far along that direction each picture goes; 0: by the direction alone (default: 1)',
+        'train: how far along that direction each picture goes; 0: by the direction alone (default: 1.5)',
       ).argParser(parse.numberWithin(0, 1000)),
     )
     .addOption(
