@@ -141,7 +141,13 @@ async function seen(call: string, file: string): Promise<Seen> {
     try { await (${call}); } catch (error) { ({ code, message } = error); }
     const seconds = (performance.now() - begun) / 1000;
     console.log(JSON.stringify({ code, message, mib: peak() - before, seconds }));`;
-  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program, file, HARMLESS]);
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--input-type=module',
+    '-e',
+    program,
+    file,
+    HARMLESS,
+  ]);
   return JSON.parse(stdout) as Seen;
 }
 
