@@ -186,9 +186,10 @@ export async function run(options) {
  */
 function howMade(method, edit) {
   if (edit === undefined) return '';
-  const { target, neutral, factor, layers, measure, channels, strength } = edit;
-  const texts = [target, neutral, factor];
-  return (method === 'global' ? [...texts, layers, measure, channels, strength] : texts).join(', ');
+  const { target, neutral, from = neutral, factor, layers, measure, channels, strength } = edit;
+  return (
+    method === 'global' ? [target, from, factor, layers, measure, channels, strength] : [target, neutral, factor]
+  ).join(', ');
 }
 
 /**

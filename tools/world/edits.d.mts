@@ -2,6 +2,8 @@ import type { Images, Latents, Relevance, StyleClip } from 'styleclip';
 
 /** How an edit is made. */
 export interface Setting {
+  /** The text that the direction starts from, where it is not the edit's neutral one. */
+  from?: string;
   layers: 'conv' | 'all';
   measure: 'cosine' | 'projection';
   channels: number;

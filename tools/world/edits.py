@@ -43,7 +43,7 @@ EXTRA = {
     "black": ("a black cat", "a white cat", "fur", 0.0),
     "ginger": ("a ginger cat", "a grey cat", "fur", 0.5),
     "white": ("a white cat", "a black cat", "fur", 0.75),
-    "blue background": ("a cat on a blue background", "a cat on a purple background", "background", 0.0),
+    "blue background": ("a cat on a blue background", "a cat on a pink background", "background", 0.0),
     "pink background": ("a cat on a pink background", "a cat on a blue background", "background", 0.75),
     "purple background": ("a cat on a purple background", "a cat on a blue background", "background", 1.0),
 }

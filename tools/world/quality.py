@@ -105,7 +105,7 @@ def edits(result: dict) -> list[str]:
              "| judging CLIP agrees | others, mean (σ) | most moved other |", "|---" * 11 + "|"]
     for name, r in e["edits"].items():
         other, by = next(iter(r["most_moved_other"].items()))
-        lines.append(f"| {r['target']} / {r['neutral']} | {r['factor']} | {r['layers']} | {r['measure']} | {r['channels']} "
+        lines.append(f"| {r['target']} / {r.get('from', r['neutral'])} | {r['factor']} | {r['layers']} | {r['measure']} | {r['channels']} "
                      f"| {r['strength']:.1f} | {r['moved_sigma']:.2f} | {r['share_right_way']:.0%} "
                      f"| {r.get('judging_clip_agrees', float('nan')):.0%} "
                      f"| {r['others_mean_sigma']:.2f} | {other} {by:+.2f} |")
