@@ -85,8 +85,8 @@ at::Tensor synthesize(const SynthesisNetwork& synthesis, const at::Tensor& s, bo
     const at::Tensor weight = to_rgb.weight * style_of(to_rgb.layer).unsqueeze(1);  // [n, 3, inputs]
     const std::int64_t r = to_rgb.resolution;
     const at::Tensor pixels = x.permute({0, 2, 3, 1}).reshape({n, r * r, to_rgb.inputs});
-    const at::Tensor rgb = at::matmul(pixels, weight.transpose(1, 2)).transpose(1, 2).reshape({n, 3, r, r}) +
-                           to_rgb.bias.view({1, 3, 1, 1});
+    at::Tensor rgb = at::matmul(pixels, weight.transpose(1, 2)).transpose(1, 2).reshape({n, 3, r, r}) +
+                     to_rgb.bias.view({1, 3, 1, 1});
     if (!network.clamp) return rgb;
     if (trace != nullptr) trace->unclamped.push_back(rgb);
     return rgb.clamp(-limit, limit);
