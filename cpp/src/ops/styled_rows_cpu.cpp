@@ -56,6 +56,7 @@ STYLECLIP_INLINE void mix_body(const A* const (&from)[kTaps], const A* weights, 
     for (std::int64_t i = 0; i < count; ++i) to[i] += weight * row[i];
   }
 }
+
 // What of Upstream and Sums there is.
 enum class Kind { Every, Gradient, Style, StyleAndColours, Colours };
 
