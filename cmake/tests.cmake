@@ -4,7 +4,15 @@
 file(GLOB styleclip_test_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/cpp/*.cpp")
 set(styleclip_test_main "${PROJECT_SOURCE_DIR}/test/cpp/main.cpp")
 
+styleclip_compile_together(models test/cpp models_archive models_layers models_variants models_weights)
+styleclip_compile_together(importing test/cpp importing_clip importing_generators)
+styleclip_compile_together(importing_networks test/cpp importing_networks importing_refusals)
+styleclip_compile_together(refusals test/cpp checkpoint_bad_input relevance_agreement relevance_shards_refusals)
+styleclip_compile_together(files test/cpp checkpoint_files models_stream)
+styleclip_compile_together(training test/cpp editing_encoder_training editing_optimizer editing_pivotal_tuning)
+styleclip_compile_together(runs test/cpp editing_inversion editing_mapper_training)
 add_executable(styleclip_tests ${styleclip_test_sources})
+styleclip_in_groups(styleclip_tests)
 set_target_properties(styleclip_tests PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
 target_include_directories(styleclip_tests PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")
 target_include_directories(styleclip_tests SYSTEM PRIVATE "${PROJECT_SOURCE_DIR}/cpp/third_party"
@@ -35,7 +43,7 @@ endforeach()
 # A second copy of the operators, which a test loads beside the first one, as in a program with two versions of the
 # package.
 add_library(styleclip_second_copy MODULE "${PROJECT_SOURCE_DIR}/test/cpp/second_copy/second_copy.cpp"
-            "$<FILTER:$<TARGET_OBJECTS:styleclip_core_objects>,INCLUDE,/src/(ops/|runtime/error[.]cpp)>")
+            "$<FILTER:$<TARGET_OBJECTS:styleclip_core_objects>,INCLUDE,/src/(ops/|runtime/error[.]cpp)|unity_ops_>")
 set_target_properties(styleclip_second_copy PROPERTIES PREFIX "" SUFFIX ".so"
                                                        LIBRARY_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
 target_include_directories(styleclip_second_copy PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src")

@@ -122,7 +122,8 @@ async function tidy(voice, tool, cpp, all) {
   if (!found) throw new Error('libtorch is not set up: run `npm run build` first');
   const build = join(ROOT, 'build', 'tidy');
   const cmakeJs = join(ROOT, 'node_modules/cmake-js/bin/cmake-js');
-  await node(cmakeJs, ['configure', '-O', build, `--CDSTYLECLIP_LIBTORCH=${found.directory}`, '--CDSTYLECLIP_PCH=OFF']);
+  const each = ['--CDSTYLECLIP_PCH=OFF', '--CDSTYLECLIP_UNITY=OFF'];
+  await node(cmakeJs, ['configure', '-O', build, `--CDSTYLECLIP_LIBTORCH=${found.directory}`, ...each]);
   // Two at a time: each holds a libtorch translation unit in memory.
   const queue = some.values();
   const args = ['-p', build, '--quiet', '--extra-arg=-fno-openmp', '--extra-arg=-Wno-unknown-warning-option'];

@@ -57,7 +57,7 @@ LossAndGradients gradients_below(const at::Tensor& embedding, const at::Tensor& 
                  lambda_l2, lambda_id, mean, wanted);
 }
 
-struct Node : torch::autograd::Function<Node> {
+struct EditLossNode : torch::autograd::Function<EditLossNode> {
   static variable_list forward(AutogradContext* context, const at::Tensor& embedding, const at::Tensor& latents,
                                const std::optional<at::Tensor>& identity, const at::Tensor& text,
                                const at::Tensor& source, const std::optional<at::Tensor>& source_identity,
@@ -183,7 +183,7 @@ EditLoss edit_loss(const at::Tensor& embedding, const at::Tensor& text, const at
   DifferentiableArguments::constant(kEditLoss, "source_identity", source_identity);
   if (records_gradient({&e, &w, &i})) {
     const variable_list both =
-        Node::apply(e, w, optional(i), t, s, optional(j), lambda_clip, lambda_l2, lambda_id, mean);
+        EditLossNode::apply(e, w, optional(i), t, s, optional(j), lambda_clip, lambda_l2, lambda_id, mean);
     return {both[0], both[1]};
   }
   const LossAndGradients all =

@@ -47,7 +47,7 @@ Gradients backward_below(const at::Tensor& gradient, const at::Tensor& y, const 
   return op.call(gradient, y, filter, optional(gain), bias, optional(noise), limit, wanted);
 }
 
-struct Node : torch::autograd::Function<Node> {
+struct FilterStyledActivateNode : torch::autograd::Function<FilterStyledActivateNode> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& t, const std::optional<at::Tensor>& gain,
                             const at::Tensor& bias, const std::optional<at::Tensor>& noise, const at::Tensor& filter,
                             double limit) {
@@ -124,7 +124,7 @@ at::Tensor filter_styled_activate(const at::Tensor& t, const at::Tensor& filter,
   check_filter_styled_activate(t, filter, gain, bias, noise, limit);
   DifferentiableArguments::constant(kFilterStyledActivate, "filter", filter);
   if (records_gradient({&t, &gain, &bias, &noise})) {
-    return Node::apply(t, optional(gain), bias, optional(noise), filter, limit);
+    return FilterStyledActivateNode::apply(t, optional(gain), bias, optional(noise), filter, limit);
   }
   return forward_below(t, filter, gain, bias, noise, limit);
 }

@@ -22,7 +22,7 @@ at::Tensor below_autograd(const at::Tensor& images, const at::Tensor& vertical, 
   return op.call(images, vertical, horizontal);
 }
 
-struct Node : torch::autograd::Function<Node> {
+struct ResampleNode : torch::autograd::Function<ResampleNode> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& images, const at::Tensor& vertical,
                             const at::Tensor& horizontal) {
     context->save_for_backward({vertical, horizontal});
@@ -55,7 +55,7 @@ at::Tensor resample(const at::Tensor& images, const at::Tensor& vertical, const 
   check_resample(images, vertical, horizontal);
   DifferentiableArguments::constant(kResample, "vertical", vertical);
   DifferentiableArguments::constant(kResample, "horizontal", horizontal);
-  if (records_gradient({&images})) return Node::apply(images, vertical, horizontal);
+  if (records_gradient({&images})) return ResampleNode::apply(images, vertical, horizontal);
   return below_autograd(images, vertical, horizontal);
 }
 

@@ -51,7 +51,7 @@ Gradients backward_below(const at::Tensor& gradient, const at::Tensor& y, const 
   return op.call(gradient, y, optional(gain), bias, optional(noise), limit, wanted);
 }
 
-struct Node : torch::autograd::Function<Node> {
+struct StyledActivateNode : torch::autograd::Function<StyledActivateNode> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const std::optional<at::Tensor>& gain,
                             const at::Tensor& bias, const std::optional<at::Tensor>& noise, double limit) {
     at::Tensor y = forward_below(x, plain_tensor(gain), bias, plain_tensor(noise), limit);
@@ -154,7 +154,8 @@ Gradients styled_activate_backward_reference(const at::Tensor& gradient, const a
 at::Tensor styled_activate(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias, const at::Tensor& noise,
                            double limit) {
   check_styled_activate(x, gain, bias, noise, limit);
-  if (records_gradient({&x, &gain, &bias, &noise})) return Node::apply(x, optional(gain), bias, optional(noise), limit);
+  if (records_gradient({&x, &gain, &bias, &noise}))
+    return StyledActivateNode::apply(x, optional(gain), bias, optional(noise), limit);
   return forward_below(x, gain, bias, noise, limit);
 }
 
