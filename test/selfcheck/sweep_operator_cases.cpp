@@ -193,7 +193,7 @@ std::vector<Timing> time_sweep_operator(Op op, const std::string& implementation
       std::ostringstream shape;
       shape << "[" << size.n << ", " << size.channels << ", " << size.r << ", " << size.r << "]";
       timings.push_back({name(op), implementation, device.str(), shape.str(), c10::toString(type), milliseconds,
-                         bytes_moved(op, arguments) / milliseconds / 1e6});
+                         bytes_moved(op, arguments)});
     }
   }
   return timings;
