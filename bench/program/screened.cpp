@@ -1,5 +1,5 @@
-// A text's channels by screening, without Node: random unit directions in place of texts, whose model is not needed then.
-// Beside it, in the same process, an exact sweep of all channels, over fewer pictures: its time is linear in them.
+// A text's channels by screening, without Node: random unit directions stand for texts. Beside it, in the same
+// process, an exact sweep of all channels, over fewer pictures: its time is linear in them.
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/matmul.h>

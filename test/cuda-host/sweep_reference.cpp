@@ -148,8 +148,8 @@ std::int64_t widest(const std::vector<float>& matrix, std::int64_t r, std::int64
   return most;
 }
 
-/// Which numbers of a canvas a pixel reaches through a matrix's bands: from the first number of a row that is not zero to
-/// its last, zeros between them included.
+/// Which numbers of a canvas a pixel reaches through a matrix's bands: from a row's first number that is not zero to its
+/// last, zeros between them included.
 class Reach {
  public:
   Reach(const std::vector<float>& matrix, std::int64_t r, std::int64_t size) {

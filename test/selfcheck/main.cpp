@@ -1,7 +1,8 @@
 // styleclip_selfcheck: does the core compute the right numbers on this machine's devices? Runs every operator's table
 // of cases with every implementation on every device, without Node, models or test data.
 //
-//     styleclip_selfcheck [--cuda-library <styleclip_cuda.so>] [--implementation reference|cpu|cuda] [--json <file>] [--time]
+//     styleclip_selfcheck [--cuda-library <styleclip_cuda.so>] [--implementation reference|cpu|cuda] [--json <file>]
+//                         [--time]
 //
 // Ends with "N passed, N failed"; the status is 0 when none failed. With --cuda-library a machine without a usable GPU
 // is a failure; without it only the CPU is looked at. With --implementation one implementation alone runs: under a
