@@ -19,7 +19,7 @@
 # gpu-check.json in $OUT or the build directory, is written anew after each: calls with other --parts add up to one
 # report, also where one was cut off. --with takes over what an earlier report has and this build directory has not.
 # --device cpu runs the same steps without CUDA, at a --size of your patience; --channels N sweeps N of the channels.
-# Exits 1 when a step failed, took too long or could not run.
+# The commit is what git says, or STYLECLIP_COMMIT. Exits 1 when a step failed, took too long or could not run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

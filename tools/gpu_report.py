@@ -8,8 +8,8 @@
     gpu_report.py report PIECES OUT            writes the report, and says what it says in some lines
 
 What a piece and the report say of the machine comes in CHECK_* variables (gpu-check.sh). A piece is whole or not
-there: everything is written under another name first. Pieces of other sources than today's are named in the report and
-left out.
+there: everything is written under another name first. Pieces of other sources than today's, or of the other device, are
+named in the report and left out.
 """
 import datetime
 import glob
@@ -177,12 +177,12 @@ def summary(pieces):
         elif not own:
             continue
         elif piece["part"] == "sweep":
-            result["sweeps"] += sweeps(own)
+            result["sweeps"] += [{"gpu": piece["gpu"], **row} for row in sweeps(own)]
         elif step == "selfcheck":
-            result["kernels"] = kernels(own)
+            result["kernels"] = [{"gpu": piece["gpu"], **row} for row in kernels(own)]
             result["copyGigabytesPerSecond"] = own.get("copyGigabytesPerSecond")
         elif step == "screened":
-            result["screened"] += screenings(own)
+            result["screened"] += [{"gpu": piece["gpu"], **row} for row in screenings(own)]
         elif step == "stages":
             result["shareOfMatmul"] = {name: one["shareOfMatmul"] for name, one in own["byPrecision"].items()}
     result["goalOfCopy"] = GOAL_OF_COPY
@@ -199,7 +199,7 @@ def report(pieces, out):
         step, piece = os.path.basename(path)[: -len(".json")], read(path)
         if piece is None or not {"part", "step", "status", "sources"} <= piece.keys():
             unreadable.append(step)
-        elif piece["sources"] != setting("SOURCES"):
+        elif piece["sources"] != setting("SOURCES") or piece.get("device") != setting("DEVICE"):
             stale.append({"step": step, "commit": piece.get("commit"), "sources": piece["sources"]})
         else:
             whole[step] = piece
