@@ -41,7 +41,7 @@ test('the script is whole, and a dry run lists the steps', async (t) => {
   t.true(steps.every((line) => / timeout 77 \S/.test(line)));
   const names = steps.map((line) => line.slice(0, line.indexOf(':')).split(' ')[1] ?? '');
   const expected = [
-    ...['configure', 'compile', 'plugin', 'selfcheck', 'screened', 'stages'],
+    ...['configure', 'compile', 'plugin', 'selfcheck', 'timings', 'screened', 'stages'],
     ...['sweep-exact', 'sweep-exact-tf32', 'sweep-exact-float16', 'sweep-exact-bfloat16'],
     ...['memcheck', 'racecheck', 'synccheck', 'initcheck', 'memcheck-sweep', 'initcheck-sweep'],
   ];
@@ -171,7 +171,7 @@ const timing = (op: string, bytes: number, shareOfCopy: number, implementation =
   ...{ op, implementation, device: 'cuda:0', shape: '[1]', type: 'Half', bytes, shareOfCopy },
   ...{ milliseconds: 1, gigabytesPerSecond: 1000 * shareOfCopy },
 });
-const SELFCHECK = {
+const TIMINGS = {
   copyGigabytesPerSecond: { 'cuda:0': 1000 },
   timings: [
     timing('activate', 2e9, 0.9),
@@ -203,22 +203,22 @@ const SCREENED = {
 
 test('calls with other parts add up to one report, which has the goals beside what was reached', async (t) => {
   const gpu = await machine(t);
-  await gpu.put('selfcheck.json', SELFCHECK);
+  await gpu.put('timings.json', TIMINGS);
   await gpu.put('sweep-exact-float16.json', sweepOf('exact/float16', { reason: 'half of the rows are off' }));
   await gpu.put('screened.json', SCREENED);
-  const first = await gpu.run('selfcheck,sweep-exact-float16');
+  const first = await gpu.run('timings,sweep-exact-float16');
   t.is(first.code, 0, first.stdout + first.stderr);
   t.regex(first.stdout, /60 % of the floor with separate passes, 40 % fused; 16\.7 minutes for 100 pictures/);
 
   // Cut off while it wrote, and of another checkout: neither may spoil the rest.
   await writeFile(gpu.piece('stages'), '{"part": "stages", "st');
-  const old = JSON.parse(await readFile(gpu.piece('selfcheck'), 'utf8')) as Piece;
+  const old = JSON.parse(await readFile(gpu.piece('timings'), 'utf8')) as Piece;
   await writeFile(gpu.piece('plugin'), JSON.stringify({ ...old, step: 'plugin', sources: 'other' }));
   const second = await gpu.run('screened,memcheck');
   t.is(second.code, 0, second.stdout + second.stderr);
 
   const report = await gpu.report();
-  const steps = ['configure', 'compile', 'selfcheck', 'sweep-exact-float16', 'screened', 'memcheck'];
+  const steps = ['configure', 'compile', 'timings', 'sweep-exact-float16', 'screened', 'memcheck'];
   t.deepEqual(report.steps, Object.fromEntries(steps.toSorted().map((step) => [step, 'passed'])));
   t.false(report.passed, 'a piece cannot be read');
   t.deepEqual(report.unreadable, ['stages']);
@@ -253,8 +253,8 @@ test('calls with other parts add up to one report, which has the goals beside wh
 
 test('what fails, takes too long, says nothing or is missing does not pass', async (t) => {
   const gpu = await machine(t);
-  await gpu.put('selfcheck.json', SELFCHECK);
-  await gpu.put('selfcheck.exit', '1');
+  await gpu.put('timings.json', TIMINGS);
+  await gpu.put('timings.exit', '1');
   await gpu.put('stages.sleep', '20');
   await gpu.put(
     'racecheck.log',
@@ -266,15 +266,15 @@ test('what fails, takes too long, says nothing or is missing does not pass', asy
       '========= ERROR SUMMARY: 1 error',
     ].join('\n'),
   );
-  const ended = await gpu.run('selfcheck,stages,screened,racecheck', '--timeout', '1');
+  const ended = await gpu.run('timings,stages,screened,racecheck', '--timeout', '1');
   t.is(ended.code, 1);
   t.regex(ended.stdout, /gpu-check: FAILED/);
   const report = await gpu.report();
   t.false(report.passed);
   const { configure, compile, ...steps } = report.steps;
   t.deepEqual([configure, compile], ['passed', 'passed']);
-  t.deepEqual(steps, { racecheck: 'failed', screened: 'failed', selfcheck: 'failed', stages: 'timed out' });
-  t.deepEqual(report.pieces['selfcheck']?.result, SELFCHECK, 'what it had measured is kept');
+  t.deepEqual(steps, { racecheck: 'failed', screened: 'failed', stages: 'timed out', timings: 'failed' });
+  t.deepEqual(report.pieces['timings']?.result, TIMINGS, 'what it had measured is kept');
   t.deepEqual(report.pieces['screened']?.log, ['said by screened']);
   t.like(report.summary.computeSanitizer['racecheck'], {
     errors: 1,
@@ -289,16 +289,24 @@ test('what fails, takes too long, says nothing or is missing does not pass', asy
 
 test('an earlier report is taken over, what runs anew is not', async (t) => {
   const before = await machine(t);
-  await before.put('selfcheck.json', SELFCHECK);
+  await before.put('selfcheck.json', { checks: [] });
+  await before.put('timings.json', TIMINGS);
   t.is((await before.run('check')).code, 0);
   const earlier = join(String(before.env['OUT']), 'gpu-check.json');
   const now = await machine(t);
-  await now.put('selfcheck.json', { ...SELFCHECK, timings: [] });
+  await now.put('timings.json', { ...TIMINGS, timings: [] });
   await now.put('screened.json', SCREENED);
-  t.is((await now.run('screened,selfcheck', '--with', earlier)).code, 0);
+  t.is((await now.run('screened,timings', '--with', earlier)).code, 0);
   const report = await now.report();
   t.true(report.passed);
-  t.deepEqual(Object.keys(report.steps).toSorted(), ['compile', 'configure', 'plugin', 'screened', 'selfcheck']);
+  t.deepEqual(Object.keys(report.steps).toSorted(), [
+    'compile',
+    'configure',
+    'plugin',
+    'screened',
+    'selfcheck',
+    'timings',
+  ]);
   t.deepEqual(report.summary.kernels, []);
 });
 

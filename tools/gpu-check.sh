@@ -38,7 +38,7 @@ done
 case "$device" in cuda | cpu) ;; *) echo "--device is cuda or cpu, not $device" >&2; exit 2 ;; esac
 
 # part:step; a step's name is its piece's. The build is always wanted.
-steps=(check:selfcheck)
+steps=(check:selfcheck check:timings)
 if [ "$device" = cuda ]; then
   steps=(check:plugin "${steps[@]}" sanitize:memcheck sanitize:racecheck sanitize:synccheck sanitize:initcheck
          sanitize:memcheck-sweep sanitize:initcheck-sweep
@@ -220,7 +220,8 @@ fi
 selfcheck=$build/test/styleclip_selfcheck bench=$build/bench/styleclip_bench
 
 if [ "$device" = cuda ]; then run check plugin "$build/test/styleclip_plugin_test" "$library"; fi
-run check selfcheck "$selfcheck" ${plugin[@]+"${plugin[@]}"} --time --json "$work/selfcheck.json"
+run check selfcheck "$selfcheck" ${plugin[@]+"${plugin[@]}"} --json "$work/selfcheck.json"
+run check timings "$selfcheck" ${plugin[@]+"${plugin[@]}"} --implementation "$device" --time --json "$work/timings.json"
 
 # How many pictures in each precision, so that one takes minutes. The comparison with the reference, which is slow,
 # takes a part of the channels.

@@ -125,11 +125,11 @@ def take(pieces, earlier):
             write(path_of(pieces, step), piece)
 
 
-def kernels(selfcheck):
+def kernels(timed):
     """Timings of our own implementations on the device that was asked for, slowest share of a copy first."""
     wanted = "cuda" if setting("DEVICE") == "cuda" else "cpu"
     rows = []
-    for timing in selfcheck.get("timings") or []:
+    for timing in timed["timings"]:
         if timing["implementation"] == wanted:
             names = ["op", "shape", "type", "milliseconds", "gigabytesPerSecond", "shareOfCopy"]
             rows.append({**{name: timing[name] for name in names}, "small": timing["bytes"] < IN_CACHE})
@@ -178,7 +178,7 @@ def summary(pieces):
             continue
         elif piece["part"] == "sweep":
             result["sweeps"] += [{"gpu": piece["gpu"], **row} for row in sweeps(own)]
-        elif step == "selfcheck":
+        elif step == "timings":
             result["kernels"] = [{"gpu": piece["gpu"], **row} for row in kernels(own)]
             result["copyGigabytesPerSecond"] = own.get("copyGigabytesPerSecond")
         elif step == "screened":
