@@ -14,8 +14,10 @@ endif()
 
 # That it compiles, runs and agrees with the reference, on a few channels.
 if(STYLECLIP_TESTS)
-  add_test(NAME bench.methods COMMAND styleclip_bench methods --generator "${PROJECT_SOURCE_DIR}/models/cats/generator.pt"
-    --clip "${PROJECT_SOURCE_DIR}/models/cats/clip.pt" --samples 500 --images 1 --channels 40 --turns 1
-    --methods reference,exact)
-  set_tests_properties(bench.methods PROPERTIES TIMEOUT 600 PROCESSORS 2 ENVIRONMENT "OMP_WAIT_POLICY=passive;OMP_NUM_THREADS=2")
+  set(few --generator "${PROJECT_SOURCE_DIR}/models/cats/generator.pt" --clip "${PROJECT_SOURCE_DIR}/models/cats/clip.pt"
+          --samples 500 --channels 40 --turns 1)
+  add_test(NAME bench.methods COMMAND styleclip_bench methods ${few} --images 1 --methods reference,exact)
+  add_test(NAME bench.screened COMMAND styleclip_bench screened ${few} --keep 5 --images 4 --exact-images 4 --directions 1)
+  set_tests_properties(bench.methods bench.screened PROPERTIES TIMEOUT 600 PROCESSORS 2
+                       ENVIRONMENT "OMP_WAIT_POLICY=passive;OMP_NUM_THREADS=2")
 endif()

@@ -7,6 +7,7 @@
 #include <ATen/ops/where.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "timing.h"
 
@@ -15,6 +16,9 @@ namespace {
 
 using nlohmann::ordered_json;
 
+// What storing unit embeddings as float32 leaves. Two orders of summation that happen to give the same bits are no sign of
+// less.
+constexpr double kLeastNoise = 0x1p-24;
 constexpr double kResolved = 300;  // ε: a row whose differences are shorter is noise to more than 1e-5 of its cosine
 
 at::Tensor unit(const at::Tensor& x) {
@@ -63,7 +67,8 @@ ordered_json relevance(const at::Tensor& rows, const at::Tensor& truth, const at
 }  // namespace
 
 double noise_of(const at::Tensor& differences, const at::Tensor& others) {
-  return (differences - others).square().sum(-1).mean().sqrt().item<double>();
+  const double seen = (differences - others).square().sum(-1).mean().sqrt().item<double>();
+  return seen > kLeastNoise ? seen : std::isnan(seen) ? seen : kLeastNoise;
 }
 
 ordered_json agreement(const at::Tensor& differences, const at::Tensor& truth, double noise,
@@ -73,7 +78,7 @@ ordered_json agreement(const at::Tensor& differences, const at::Tensor& truth, d
   const at::Tensor cosine = (rows * wanted).sum(1);
   const at::Tensor resolved = std::get<0>(truth.norm(2, 2).median(1)) >= kResolved * noise;
   const auto count = resolved.sum().item<std::int64_t>();
-  ordered_json json = {{"meanDifference", {{"largest", moved}, {"inEpsilons", noise > 0 ? moved / noise : 0}}},
+  ordered_json json = {{"meanDifference", {{"largest", moved}, {"inEpsilons", moved / noise}}},
                        {"cosine",
                         {{"lowestResolved", count > 0 ? ordered_json(cosine.index({resolved}).min().item<double>())
                                                       : ordered_json(nullptr)},

@@ -11,7 +11,7 @@
 namespace styleclip::bench {
 
 /// ε, the noise of a difference of embeddings: the root mean square, over channels and pictures, of how far the
-/// differences [channels, pictures, dim] of two orders of summation are apart.
+/// differences [channels, pictures, dim] of two orders of summation are apart; 2⁻²⁴ where that is less.
 double noise_of(const at::Tensor& differences, const at::Tensor& others);
 
 /// Of differences [channels, pictures, dim] to the truth's:

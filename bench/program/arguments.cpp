@@ -34,6 +34,13 @@ constexpr std::array kOptions = {
     Option{"channels", "0", "style channels, spread evenly over the layers; 0: all"},
     Option{"check-channels", "0", "of the comparison with the reference, which is slow; 0: all that are swept"},
     Option{"check-images", "0", "of that comparison; 0: as many as --images"},
+    Option{"keep", "100", "screened: channels wanted of a direction"},
+    Option{"beta", "", "screened: in their place, the least |relevance| of those wanted"},
+    Option{"margin", "3.5", "screened: candidates for each channel wanted"},
+    Option{"probes", "0", "screened: random directions a picture beside the text; 0: chosen"},
+    Option{"confidence", "0.99", "screened: with which a candidate that is given up is not wanted"},
+    Option{"directions", "3", "screened: how many"},
+    Option{"exact-images", "2", "screened: pictures of the exact sweep beside it; 0: none"},
     Option{"batch", "0", "pictures a forward; 0: chosen"},
     Option{"memory", "0", "bytes of working memory; 0: a quarter of the free memory"},
     Option{"turns", "3", "of every contender"},
@@ -45,6 +52,8 @@ constexpr std::array kOptions = {
 
 constexpr std::array kQuestions = {
     Option{"methods", "", "rows of every contender against the reference, then pictures a second"},
+    Option{"sweep", "", "one sweep of every contender and nothing else, for a sanitizer or a profiler"},
+    Option{"screened", "", "channels of random text directions by screening, beside an exact sweep of all channels"},
     Option{"stages", "", "seconds, rate and distance from the arithmetic floor of each stage of the exact sweep"},
     Option{"scaling", "", "pictures a second by --by over --steps"},
     Option{"optimize", "", "seconds and memory of a step of latent optimisation, and its losses"},
@@ -96,6 +105,15 @@ Arguments::Arguments(int count, char** words) {
 }
 
 std::int64_t Arguments::number(const std::string& name) const { return parse_number(name, text(name)); }
+
+double Arguments::decimal(const std::string& name) const {
+  const std::string& word = text(name);
+  double value = 0;
+  const char* end = word.data() + word.size();
+  const auto [stop, error] = std::from_chars(word.data(), end, value);
+  if (error != std::errc() || stop != end) refuse("--" + name + " is '" + word + "', not a number.");
+  return value;
+}
 
 std::vector<std::string> Arguments::list(const std::string& name) const {
   std::vector<std::string> words;

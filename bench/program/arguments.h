@@ -16,6 +16,7 @@ class Arguments {
   const std::string& question() const { return question_; }
   const std::string& text(const std::string& name) const { return options_.at(name); }
   std::int64_t number(const std::string& name) const;
+  double decimal(const std::string& name) const;
   /// Words between commas.
   std::vector<std::string> list(const std::string& name) const;
   std::vector<std::int64_t> numbers(const std::string& name) const;

@@ -17,6 +17,7 @@ void thin(SweepInputs& inputs, std::int64_t count) {
   const auto all = static_cast<std::int64_t>(inputs.moving.size());
   if (count <= 0 || count >= all) return;
   std::vector<std::int64_t> kept;
+  kept.reserve(static_cast<std::size_t>(count));
   for (std::int64_t i = 0; i < count; ++i) kept.push_back(inputs.moving[static_cast<std::size_t>(i * all / count)]);
   inputs.moving = std::move(kept);
 }
@@ -52,6 +53,8 @@ Load load_of(const Arguments& arguments) {
   return {arguments.number("images"), arguments.list("layers"), arguments.number("channels"), arguments.number("batch"),
           arguments.number("memory")};
 }
+
+Contender other_order(const Load& load) { return contender_named(load.batch == 1 ? "reference/2" : "reference/1"); }
 
 nlohmann::ordered_json to_json(const Run& run) {
   return {{"seconds", run.seconds},

@@ -37,6 +37,8 @@ struct Load {
   std::int64_t memory = 0;
 };
 Load load_of(const Arguments& arguments);
+/// The reference in another order of summation than `load` gives it: picture by picture, or in twos.
+Contender other_order(const Load& load);
 
 struct Run {
   double seconds = 0;

@@ -21,6 +21,8 @@ namespace {
 nlohmann::ordered_json answer(const Arguments& arguments) {
   const std::string& question = arguments.question();
   if (question == "methods") return answer_methods(arguments);
+  if (question == "sweep") return answer_sweep(arguments);
+  if (question == "screened") return answer_screened(arguments);
   if (question == "stages") return answer_stages(arguments);
   if (question == "scaling") return answer_scaling(arguments);
   if (question == "optimize") return answer_optimize(arguments);

@@ -8,6 +8,8 @@
 namespace styleclip::bench {
 
 nlohmann::ordered_json answer_methods(const Arguments& arguments);
+nlohmann::ordered_json answer_sweep(const Arguments& arguments);
+nlohmann::ordered_json answer_screened(const Arguments& arguments);
 nlohmann::ordered_json answer_stages(const Arguments& arguments);
 nlohmann::ordered_json answer_scaling(const Arguments& arguments);
 nlohmann::ordered_json answer_optimize(const Arguments& arguments);

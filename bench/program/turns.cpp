@@ -82,7 +82,7 @@ ordered_json agreements(const Sweeps& sweeps, const Arguments& arguments, const 
     directions = read_directions(request["directions"], sweeps.models().clip->embedding_dim());
   }
   const at::Tensor reference = sweeps.differences(contender_named("reference"), load);
-  const double noise = noise_of(sweeps.differences(contender_named("reference/1"), load), reference);
+  const double noise = noise_of(sweeps.differences(other_order(load), load), reference);
   const at::Tensor exact = sweeps.differences(contender_named("exact"), load);
   ordered_json all;
   for (const std::string name : request.at("contenders")) {

@@ -19,6 +19,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { median, medianInterval } from './numbers.mjs';
+import { ratiosOf } from './ratios.mjs';
 import { Turns } from './turns.mjs';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -30,12 +31,6 @@ const PROMPTS = ['a cat with glasses', 'a cat with a hat', 'a sleepy cat', 'a bl
 /** Channels that screened sweeps keep, and their sample pictures. */
 const KEPT = 20;
 const SCREENED_IMAGES = 100;
-/** @type {Record<string, [string, string]>} times as fast: the first as the second */
-const RATIOS = {
-  exactFloat32VsTorchLoop: ['exact', 'torchLoop'],
-  exactFloat32VsReference: ['exact', 'reference'],
-  exactBfloat16VsTorchLoop: ['exact/bfloat16', 'torchLoop'],
-};
 const MIB = 2 ** 20;
 // Threads that wait without spinning, as the package sets it: other programs need their cores.
 const ENV = { OMP_WAIT_POLICY: 'passive', ...process.env };
@@ -204,23 +199,15 @@ async function ratios(of) {
       batch: last?.['batch'] ?? 1,
       implementation: last?.['implementation'] ?? 'PyTorch',
     }));
-    /** @param {string} a @param {string} b */
-    const ratio = (a, b) => {
-      const [x, y] = [a, b].map((name) => contenders.get(name)?.rates);
-      return x && y ? median(x.map((rate, i) => rate / (y[i] ?? Number.NaN))) : null;
-    };
-    const found = Object.entries(RATIOS).map(([name, [a, b]]) => /** @type {const} */ ([name, ratio(a, b)]));
-    /** @type {Record<string, string>} */
-    const reasons = {};
-    for (const [name, value] of found) {
-      if (value === null) reasons[name] = (RATIOS[name] ?? []).flatMap((part) => absent[part] ?? []).join(' ');
-    }
-    const screened = await screenedSweeps(of, contenders.get('exact'));
+    const rates = Object.fromEntries([...contenders].map(([name, one]) => [name, one.rates]));
+    const { ratios: found, reasons } = ratiosOf(rates, absent);
+    const screened = await screenedSweeps(of, contenders.get('exact'), absent['exact']);
+    if ('reason' in screened) reasons['screenedVsExact'] = screened.reason;
     return {
       ...about,
       sweep: { pictures: of.images, layers: of.layers },
-      ratios: { ...Object.fromEntries(found), screenedVsExact: screened?.timesAsFast ?? null },
-      screened,
+      ratios: { ...found, screenedVsExact: 'reason' in screened ? null : screened.timesAsFast },
+      screened: 'reason' in screened ? null : screened,
       reasons,
       methods,
       agreement,
@@ -238,9 +225,12 @@ async function ratios(of) {
  * takes follows from its rate, since its time is linear in pictures.
  * @param {Settings} of
  * @param {{ rates: number[], last?: Message } | undefined} exact
+ * @param {string | undefined} absent why there is no exact sweep
  */
-async function screenedSweeps(of, exact) {
-  if (exact?.last === undefined || of.layers !== 'conv') return null;
+async function screenedSweeps(of, exact, absent) {
+  if (of.layers !== 'conv')
+    return { reason: `screened sweeps are of the convolutions, this run of --layers ${of.layers}` };
+  if (exact?.last === undefined) return { reason: absent ?? 'exact did not take part' };
   const args = [of.generator, of.clip, of.threads, SAMPLES, KEPT, SCREENED_IMAGES, ...PROMPTS].map(String);
   const prompts = JSON.parse(await call(process.execPath, [join(import.meta.dirname, 'screened.mjs'), ...args]));
   const pictures = (exact.last['images'] / of.images) * SCREENED_IMAGES;
@@ -260,7 +250,12 @@ async function stages(of) {
   const shares = Object.fromEntries(
     Object.entries(byPrecision).map(([name, one]) => [name, /** @type {any} */ (one).shareOfMatmul]),
   );
-  return { shareOfMatmul: float32.shareOfMatmul, shareOfMatmulByPrecision: shares, stages: list };
+  /** @type {Record<string, string>} */
+  const reasons = {};
+  for (const [name, share] of Object.entries(float32.shareOfMatmul)) {
+    if (share === null) reasons[`shareOfMatmul.${name}`] = 'this generator has no such layer';
+  }
+  return { shareOfMatmul: float32.shareOfMatmul, shareOfMatmulByPrecision: shares, stages: list, reasons };
 }
 
 /**
@@ -348,7 +343,12 @@ export async function run(options) {
     /** @type {Record<string, unknown>} */
     const result = {};
     if (of.parts.has('ratios')) Object.assign(result, await ratios(of));
-    if (of.parts.has('stages')) Object.assign(result, await stages(of));
+    if (of.parts.has('stages')) {
+      const { reasons, ...rest } = await stages(of);
+      Object.assign(result, rest, {
+        reasons: { .../** @type {object | undefined} */ (result['reasons']), ...reasons },
+      });
+    }
     if (of.parts.has('node')) Object.assign(result, await nodeOverhead(of));
     if (of.parts.has('memory')) Object.assign(result, await memory(of));
     if (of.parts.has('scaling')) Object.assign(result, await scaling(of));

@@ -65,7 +65,10 @@ struct Results {
   std::vector<float> canvas;  // of the two that add to it
 };
 
+/// What an implementation does with the zeros of a resampling matrix beside a row's band: it matters to NaN alone.
+enum class Zeros { kSkipped, kMultiplied };
+
 /// "" when the results lie within their bounds of the reference, else what is wrong, with the index of the first fault.
-std::string compare(const Case& which, const Inputs& inputs, const Results& results);
+std::string compare(const Case& which, const Inputs& inputs, const Results& results, Zeros zeros = Zeros::kSkipped);
 
 }  // namespace styleclip::cases::sweep

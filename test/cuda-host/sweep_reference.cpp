@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "sweep_cases.h"
 
@@ -147,19 +148,45 @@ std::int64_t widest(const std::vector<float>& matrix, std::int64_t r, std::int64
   return most;
 }
 
-std::string compare_canvas(const Case& which, const Inputs& in, const std::vector<float>& got) {
+/// Which numbers of a canvas a pixel reaches through a matrix's bands: from a row's first number that is not zero to its
+/// last, zeros between them included.
+class Reach {
+ public:
+  Reach(const std::vector<float>& matrix, std::int64_t r, std::int64_t size) {
+    for (std::int64_t i = 0; i < size; ++i) {
+      std::int64_t first = i, end = i + 1;  // of no matrix
+      if (!matrix.empty()) {
+        const float* row = matrix.data() + i * r;
+        for (first = 0; first < r && row[first] == 0;) ++first;
+        for (end = r; end > first && row[end - 1] == 0;) --end;
+      }
+      bands_.emplace_back(first, end);
+    }
+  }
+  bool holds(std::int64_t row, std::int64_t column, std::int64_t from_row, std::int64_t from_column) const {
+    return within(bands_[index(row)], from_row) && within(bands_[index(column)], from_column);
+  }
+
+ private:
+  using Band = std::pair<std::int64_t, std::int64_t>;
+  static bool within(const Band& band, std::int64_t i) { return i >= band.first && i < band.second; }
+  std::vector<Band> bands_;
+};
+
+std::string compare_canvas(const Case& which, const Inputs& in, const std::vector<float>& got, Zeros zeros) {
   const std::int64_t size = canvas_side(which), r = which.r;
   if (got.size() != in.canvas.size()) return "canvas has another size";
   const double taps = in.matrix.empty() ? 0 : static_cast<double>(widest(in.matrix, r, size));
+  const Reach reach(in.matrix, r, size);
   for (std::int64_t picture = 0; picture < which.n; ++picture) {
     for (std::int64_t color = 0; color < 3; ++color) {
       Plane plane;
-      bool broken = false;
+      std::vector<std::int64_t> broken;  // pixels that are NaN
       for (std::int64_t pixel = 0; pixel < r * r; ++pixel) {
         const Value value = color_of(which, in, picture, pixel, color);
         plane.values.push_back(value);
         plane.absolute.push_back(std::fabs(value.value) + value.error);
-        broken = broken || std::isnan(value.value);
+        if (std::isnan(value.value)) broken.push_back(pixel);
       }
       if (!in.matrix.empty()) {
         plane = transposed_product(plane, in.matrix, r, r, size);     // [size across, r down]
@@ -172,8 +199,12 @@ std::string compare_canvas(const Case& which, const Inputs& in, const std::vecto
         wanted.value += before;
         // Each direction a sum of products of `taps`, then one addition or as many as there are terms.
         wanted.error += gamma(2 * taps + 2) * (std::fabs(before) + plane.absolute[index(i)]) + 0x1p-149;
-        // A NaN times the zeros beside a band is NaN where an implementation multiplies by them.
-        if (broken && std::isnan(got[at])) continue;
+        // A NaN times a zero of the matrix is NaN where an implementation multiplies by it.
+        const bool may_be_nan = std::any_of(broken.begin(), broken.end(), [&](std::int64_t pixel) {
+          return (zeros == Zeros::kMultiplied && !in.matrix.empty()) ||
+                 reach.holds(i / size, i % size, pixel / r, pixel % r);
+        });
+        if (may_be_nan && std::isnan(got[at])) continue;
         if (!agrees(got[at], wanted, Type::kFloat32)) return fault("canvas", at, got[at], wanted);
       }
     }
@@ -200,7 +231,7 @@ std::string compare_clip_input(const Case& which, const Inputs& in, const std::v
 
 }  // namespace
 
-std::string compare(const Case& which, const Inputs& inputs, const Results& results) {
+std::string compare(const Case& which, const Inputs& inputs, const Results& results, Zeros zeros) {
   if (which.op == Op::kClipInput) return compare_clip_input(which, inputs, results.y);
   const bool to_canvas = which.op == Op::kAddToCanvas || which.op == Op::kActivateToCanvas;
   if (!to_canvas || (which.op == Op::kActivateToCanvas && which.keep)) {
@@ -211,7 +242,7 @@ std::string compare(const Case& which, const Inputs& inputs, const Results& resu
                                                   [](float a, float b) { return a == b || (a != a && b != b); })) {
     return "y was written";
   }
-  return to_canvas ? compare_canvas(which, inputs, results.canvas) : "";
+  return to_canvas ? compare_canvas(which, inputs, results.canvas, zeros) : "";
 }
 
 }  // namespace styleclip::cases::sweep

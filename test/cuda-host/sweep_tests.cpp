@@ -3,6 +3,7 @@
 // the same bits each time. Memory is of exactly the case's size, so that AddressSanitizer sees what goes beyond it.
 #include "sweep_tests.h"
 
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -142,6 +143,28 @@ void check_case(const Case& which, int seeds) {
   }
 }
 
+/// A NaN passes as one only where the broken pixel reaches the canvas.
+void check_comparison() {
+  Case which;
+  which.op = Op::kAddToCanvas;
+  which.r = 16;
+  which.content = Content::kNaN;
+  for (const bool resampled : {false, true}) {
+    which.resample = resampled ? Resample::kBicubic : Resample::kIdentity;
+    which.size = resampled ? 40 : 0;
+    const Inputs inputs = make_inputs(which, 7);
+    Results results;
+    check(launch(which, inputs, 0, results) == cudaSuccess, "a broken pixel: launch");
+    check(compare(which, inputs, results).empty(), "a broken pixel: NaN where it reaches");
+    float& far = results.canvas[0];
+    check(!std::isnan(far), "a broken pixel does not reach the corner");
+    far = std::numeric_limits<float>::quiet_NaN();
+    check(!compare(which, inputs, results).empty(), "a broken pixel: a NaN elsewhere is a fault");
+    check(compare(which, inputs, results, Zeros::kMultiplied).empty() == resampled,
+          "a broken pixel: with a matrix, products with all of its zeros may be NaN");
+  }
+}
+
 /// Null pointers everywhere: a launch would end the test.
 void check_refusals() {
   const auto refused = [](cudaError_t error, const char* what) { check(error == cudaErrorInvalidValue, what); };
@@ -216,6 +239,7 @@ void check_sweep_operators(cases::Table table) {
       check_case(which, table != cases::Table::kAll || large ? 1 : 2);
     }
   }
+  check_comparison();
   check_refusals();
 }
 

@@ -183,8 +183,7 @@ std::vector<Timing> time_gradient_operator(Op op, const std::string& implementat
   std::vector<Timing> timings;
   for (const Job& job : jobs(op, device)) {
     const double milliseconds = median_milliseconds(device, job.call);
-    timings.push_back(
-        {name(op), implementation, device.str(), job.shape, job.type, milliseconds, job.bytes / milliseconds / 1e6});
+    timings.push_back({name(op), implementation, device.str(), job.shape, job.type, milliseconds, job.bytes});
   }
   return timings;
 }

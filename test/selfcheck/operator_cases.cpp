@@ -110,8 +110,7 @@ std::vector<Timing> time_accumulate_directions(const std::string& implementation
       std::ostringstream shape;
       shape << "[" << size.channels << ", " << size.images << ", " << size.dim << "]";
       const double bytes = 2.0 * static_cast<double>(plus.numel()) * static_cast<double>(plus.element_size());
-      timings.push_back({kOp, implementation, device.str(), shape.str(), c10::toString(type), milliseconds,
-                         bytes / milliseconds / 1e6});
+      timings.push_back({kOp, implementation, device.str(), shape.str(), c10::toString(type), milliseconds, bytes});
     }
   }
   return timings;

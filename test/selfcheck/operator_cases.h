@@ -19,8 +19,9 @@ Outcome run_accumulate_directions(const std::string& implementation, c10::Device
 
 struct Timing {
   std::string op, implementation, device, shape, type;
-  double milliseconds = 0;          // of one call, the median of several
-  double gigabytes_per_second = 0;  // of embeddings read; each is needed once
+  double milliseconds = 0;  // of one call, the median of several
+  double bytes = 0;         // that any implementation has to move: what it takes and what it gives, each number once
+  double gigabytes_per_second() const { return bytes / milliseconds / 1e6; }
 };
 
 /// Times accumulate_directions at the sweep's sizes; results are compared with the reference first (an Error on a

@@ -57,7 +57,10 @@ Outcome run_cases(const std::string& op, const std::string& implementation, c10:
 /// Correct first, a fast wrong answer is not timed: an Error on a failure.
 void require_passed(const Outcome& outcome);
 
-/// Milliseconds of one call, the device's work included: the median of several, after some that warm up.
+/// Milliseconds of one call, the device's work included: the median of several, after some that warm up. A call that is
+/// over before the host hears of it is repeated until that no longer counts.
 double median_milliseconds(c10::Device device, const std::function<void()>& call);
+/// GB/s of a large copy, bytes read plus bytes written: what a kernel's are held against.
+double copy_gigabytes_per_second(c10::Device device);
 
 }  // namespace styleclip::selfcheck
