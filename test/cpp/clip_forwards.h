@@ -13,8 +13,8 @@
 
 namespace clips {
 
-/// Notes forward passes while it lives; one at a time. A pass is known by its first convolution: the only one of all networks
-/// at work that takes three colours.
+/// Notes forward passes while it lives; one at a time. A pass is known by its first convolution: the only one of all
+/// networks at work that takes three colours.
 class Forwards {
  public:
   Forwards() : handle_(at::addGlobalCallback(at::RecordFunctionCallback(note).needsInputs(true))) { sizes(); }

@@ -143,7 +143,8 @@ TEST_CASE("the sweep's memory stays within the setting, or within what the small
 }
 
 TEST_CASE("the sweep's memory does not grow with channels and pictures, but by its tables") {
-  // A canvas of the process's CLIP, and the least that a picture's base leaves: the linear parts of its layers, in float32.
+  // A canvas of the process's CLIP, and the least that a picture's base leaves: the linear parts of its layers, in
+  // float32.
   constexpr std::int64_t kCanvas = 3 * 64 * 64 * 4;
   constexpr std::int64_t kBase = (96 * 4 * 4 + 2 * 96 * 8 * 8 + 2 * 64 * 16 * 16 + 2 * 48 * 32 * 32) * 4;
   for (const std::int64_t memory : {1, 96}) {

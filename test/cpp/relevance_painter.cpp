@@ -1,5 +1,5 @@
-// Pictures that the exact sweep paints, in every way that a device has, on this processor: against the archive's own code in
-// float64, picture by picture.
+// Pictures that the exact sweep paints, in every way that a device has, on this processor: against the archive's own
+// code in float64, picture by picture.
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 #include <c10/core/InferenceMode.h>

@@ -208,7 +208,8 @@ TEST_CASE("two at once in one empty directory: nothing is damaged") {
   CHECK(folder.files() == finished().files());
 }
 
-// Blocks of all rows of the convolutions and two pictures: three shards, of chunks of 4 channels and what is left of a layer.
+// Blocks of all rows of the convolutions and two pictures: three shards, of chunks of 4 channels and what is left of
+// a layer.
 struct Halving {
   static SweepOptions options(std::int64_t batch) {
     SweepOptions options = settings();
@@ -331,8 +332,8 @@ TEST_CASE("files hang on the plan alone, not on the memory that there is") {
       }
       REQUIRE(files[0].size() >= 4);
       REQUIRE_FALSE(forwards[0].empty());
-      CHECK(forwards[0] ==
-            forwards[1]);  // sums of other batches may have other last bits, though these models' have the same
+      // Sums of other batches may have other last bits, though these models' have the same.
+      CHECK(forwards[0] == forwards[1]);
       CHECK(files[0] == files[1]);
     }
   }

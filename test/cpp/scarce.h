@@ -14,8 +14,8 @@
 
 namespace scarcity {
 
-/// Notes the sizes of the blocks that it gives, then refuses those of any other size: what a smaller batch is made of is
-/// there, what a larger one is made of is not. Blocks of less than a page are always there.
+/// Notes the sizes of the blocks that it gives, then refuses those of any other size: what a smaller batch is made of
+/// is there, what a larger one is made of is not. Blocks of less than a page are always there.
 class Scarce final : public c10::Allocator {
  public:
   static Scarce& installed() {

@@ -1,6 +1,6 @@
-// The exact sweep's kernels where an index is beyond 32 bits. There are so many pictures that the last one's elements lie past
-// 2^31, in memory that is reserved and hardly used; only the last one's blocks run. It must come out with the bits that it has
-// alone, which are within the table's bounds, and the first one's memory must stay as it was.
+// The exact sweep's kernels where an index is beyond 32 bits. There are so many pictures that the last one's elements
+// lie past 2^31, in memory that is reserved and hardly used; only the last one's blocks run. It must come out with
+// the bits that it has alone, which are within the table's bounds, and the first one's memory must stay as it was.
 #include "far_tests.h"
 
 #include <sys/mman.h>
@@ -42,7 +42,7 @@ class Reserved {
   Reserved(const Reserved&) = delete;
   Reserved& operator=(const Reserved&) = delete;
   T* data() { return static_cast<T*>(memory_); }
-  /// Writes the values at the end of part number `part` of their length.
+  /// Writes the values as part number `part`, where all parts are of their length.
   void place(std::int64_t part, const std::vector<float>& values) {
     T* to = data() + part * static_cast<std::int64_t>(values.size());
     if constexpr (std::is_same_v<T, float>) {

@@ -37,8 +37,8 @@ struct SweepTask {
   const SweepInputs& inputs;
   const SweepOptions& options;
   const RunContext& run;
-  /// Sums must be the same bits wherever and whenever they are computed: nothing that changes them may hang on what is not in
-  /// a plan, such as free memory. A batch that had to be halved is the exception, and is recorded.
+  /// Sums must be the same bits wherever and whenever they are computed: nothing that changes them may hang on what
+  /// is not in a plan, such as free memory. A batch that had to be halved is the exception, and is recorded.
   bool planned = false;
 };
 

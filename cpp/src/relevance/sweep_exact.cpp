@@ -162,8 +162,8 @@ class ExactEngine : public SweepEngine {
     };
   }
 
-  // A few channels are no work for several threads: then each takes pictures of its own. That other channels go through CLIP
-  // together changes the last bits, and whether there is room for it is no part of a plan.
+  // A few channels are no work for several threads: then each takes pictures of its own. That other channels go
+  // through CLIP together changes the last bits, and whether there is room for it is no part of a plan.
   bool by_picture(const SweepPart& part) const {
     return crew_ && !task_.planned && part.pictures > 1 && std::ssize(part.rows) <= kFewChannels && bases_fit_;
   }

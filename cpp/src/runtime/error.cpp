@@ -19,7 +19,8 @@ constexpr const char* kMemoryRemedy =
 constexpr const char* kBugRemedy = "This looks like a bug of styleclip; please report it with the cause below.";
 
 bool says_out_of_memory(std::string_view text) {
-  // The last two are names of statuses: CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
+  // The last two are names of statuses: CUBLAS_STATUS_ALLOC_FAILED,
+  // CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
   for (std::string_view sign :
        {"can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED"}) {
     if (text.find(sign) != std::string_view::npos) return true;
@@ -27,8 +28,8 @@ bool says_out_of_memory(std::string_view text) {
   return false;
 }
 
-// libtorch asks cuDNN for ways to convolve and tries one after the other, passing over those that run out of memory: what it
-// says when none is left does not mention memory. A smaller batch may help.
+// libtorch asks cuDNN for ways to convolve and tries one after the other, passing over those that run out of memory:
+// what it says when none is left does not mention memory. A smaller batch may help.
 bool says_no_engine(std::string_view text) {
   for (std::string_view sign : {"GET was unable to find an engine", "FIND was unable to find an engine",
                                 "Unable to find a valid cuDNN algorithm"}) {

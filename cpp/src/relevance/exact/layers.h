@@ -1,6 +1,6 @@
 // One layer of the network for a batch that shares its styles, and for a batch that differs from a base in one style
-// channel. Convolutions are libtorch's, all that stands between them is ours (styleclip/ops.h); only an up layer has a way of
-// its own for a CPU.
+// channel. Convolutions are libtorch's, all that stands between them is ours (styleclip/ops.h); only an up layer has
+// a way of its own for a CPU.
 #pragma once
 
 #include <ATen/core/Tensor.h>

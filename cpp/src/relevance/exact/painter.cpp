@@ -37,8 +37,8 @@ Painter::Painter(const Network& network, const Canvas& canvas, const std::vector
     rgb_styles_.push_back(styles[static_cast<std::size_t>(layer.layer)]);
     folded_rgb_.push_back(fold(layer, rgb_styles_.back(), network.limit()));
   }
-  // The base runs in IEEE's float32 even where the sweep is TF32's: its linear parts are what every perturbed layer starts
-  // from, and a changed channel may cancel most of them.
+  // The base runs in IEEE's float32 even where the sweep is TF32's: its linear parts are what every perturbed layer
+  // starts from, and a changed channel may cancel most of them.
   at::Tensor x = network.input.unsqueeze(0).contiguous(at::MemoryFormat::ChannelsLast);
   at::Tensor total = at::zeros({1, 3, canvas.size(), canvas.size()}, network.input.options());
   for (std::size_t i = 0; i < network.convs.size(); ++i) {
