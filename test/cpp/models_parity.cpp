@@ -1,6 +1,7 @@
 // Whole networks against an independent evaluation in float64 (tools/fixtures/make_model_fixtures.py), and the lower
 // precisions against single precision.
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -110,5 +111,43 @@ TEST_CASE("Pillow's resize, bit for bit") {
     const at::Tensor got =
         styleclip::pillow_bicubic(vectors.at("in." + i).unsqueeze(0), wanted.size(0), wanted.size(1)).squeeze(0);
     CHECK(at::equal(got, wanted));
+  }
+}
+
+TEST_CASE("CLIP's input from pictures of its size: as the formula says, with a gradient and in one pass without") {
+  const std::vector<double> mean = {0.48145466, 0.4578275, 0.40821073},
+                            deviation = {0.26862954, 0.26130258, 0.27577711};
+  at::Generator engine = at::make_generator<at::CPUGeneratorImpl>(3);
+  at::Tensor images = at::randn({3, 3, 12, 12}, engine);
+  const auto constant = [](const std::vector<double>& values) {  // as float32 has it
+    return at::tensor(values, at::kFloat).to(at::kDouble).view({1, 3, 1, 1});
+  };
+  const at::Tensor x = images.to(at::kDouble), m = constant(mean), d = constant(deviation);
+  const at::Tensor wanted = ((x + 1) / 2 - m) / d;
+  // Roundings of ((x + 1) / 2 - m) / d: of the sum and of the difference, over d, and of the quotient; of x s + o, with
+  // s = 0.5 / d and o = (0.5 - m) / d: s and the product, o's difference and quotient, and the sum.
+  const double u = 0x1p-24;
+  const at::Tensor one = u * ((x + 1).abs() / 2 + ((x + 1) / 2 - m).abs()) / d + u * wanted.abs();
+  const at::Tensor two = 2 * u * (x / 2 / d).abs() + 2 * u * ((0.5 - m) / d).abs() + u * wanted.abs();
+  const double second = 1 + 0x1p-20;  // products of roundings
+  const auto off = [&](const at::Tensor& got) { return (got.detach().to(at::kDouble) - wanted).abs(); };
+
+  const at::Tensor plain = styleclip::preprocess_float(images, 12, mean, deviation);
+  CHECK((plain.scalar_type() == at::kFloat));
+  CHECK(plain.is_contiguous());
+  CHECK(off(plain).le(one * second).all().item<bool>());
+  const at::Tensor last = images.contiguous(at::MemoryFormat::ChannelsLast);
+  CHECK(at::equal(styleclip::preprocess_float(last, 12, mean, deviation), plain));
+  CHECK(at::equal(styleclip::preprocess_float(images.narrow(0, 0, 0), 12, mean, deviation), plain.narrow(0, 0, 0)));
+
+  const at::Tensor leaf = images.clone().requires_grad_(true);
+  const at::Tensor kept = styleclip::preprocess_float(leaf, 12, mean, deviation);
+  REQUIRE(kept.requires_grad());
+  CHECK(off(kept).le(two * second).all().item<bool>());
+  kept.sum().backward();
+  CHECK(((leaf.grad().to(at::kDouble) - 0.5 / d).abs() <= u * (0.5 / d)).all().item<bool>());
+  {
+    const c10::NoGradGuard no_grad;
+    CHECK(at::equal(styleclip::preprocess_float(leaf, 12, mean, deviation), plain));
   }
 }

@@ -3,17 +3,12 @@
 // all the same, batches are halved and nothing else changes.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/core/Allocator.h>
-#include <c10/core/CPUAllocator.h>
 #include <doctest/doctest.h>
 #include <malloc.h>
 
 #include <array>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <mutex>
-#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -22,6 +17,7 @@
 #include "runtime/allocations.h"
 #include "runtime/resident_memory.h"
 #include "runtime/reused_memory.h"
+#include "scarce.h"
 #include "styleclip/relevance.h"
 #include "tiny_world.h"
 
@@ -31,51 +27,6 @@ using styleclip::RelevanceRows;
 using styleclip::SweepOptions;
 
 constexpr std::int64_t kMiB = std::int64_t{1} << 20;
-
-// Notes the sizes of the blocks that it gives, then refuses those of any other size: what a smaller batch is made of is
-// there, what a larger one is made of is not. Blocks of less than a page are always there.
-class Scarce final : public c10::Allocator {
- public:
-  static Scarce& installed() {
-    // Above the allocator that pools, which would not install itself over this one.
-    static Scarce* const scarce = [] {
-      const styleclip::MemoryPool pool(0);
-      const styleclip::UseMemoryPool use(pool);
-      auto* made = new Scarce(c10::GetCPUAllocator());
-      c10::SetCPUAllocator(made, 2);
-      return made;
-    }();
-    return *scarce;
-  }
-  c10::DataPtr allocate(std::size_t bytes) override {
-    if (bytes >= kPage) {
-      const std::lock_guard lock(mutex_);
-      if (noting) sizes_.insert(bytes);
-      if (refusing && !sizes_.contains(bytes)) {
-        ++refused;
-        TORCH_CHECK_WITH(OutOfMemoryError, false, "not enough memory: ", bytes, " bytes");
-      }
-    }
-    return below_->allocate(bytes);
-  }
-  c10::DeleterFnPtr raw_deleter() const override { return below_->raw_deleter(); }
-  void copy_data(void* to, const void* from, std::size_t count) const override { default_copy_data(to, from, count); }
-
-  void forget() {
-    const std::lock_guard lock(mutex_);
-    sizes_.clear();
-  }
-
-  std::atomic<bool> noting{false}, refusing{false};
-  std::atomic<int> refused{0};
-
- private:
-  static constexpr std::size_t kPage = 4096;
-  std::mutex mutex_;
-  std::set<std::size_t> sizes_;
-  explicit Scarce(c10::Allocator* below) : below_(below) {}
-  c10::Allocator* const below_;
-};
 
 const styleclip::StyleStatistics& statistics() {
   static const auto made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
@@ -191,11 +142,27 @@ TEST_CASE("the sweep's memory stays within the setting, or within what the small
   CHECK(largest > smallest + 32 * kMiB);  // the setting is what bounds it: with more, more is taken
 }
 
-TEST_CASE("the sweep's memory does not grow with channels and pictures") {
-  for (const auto& [images, channels] : {std::pair<std::int64_t, std::int64_t>{2, 32}, {8, 32}, {2, 160}}) {
-    const Growth growth = growth_of("exact", 96 * kMiB, images, channels);
-    CHECK(growth.grown <= growth.bound(96 * kMiB));
-    CHECK(growth.least < 96 * kMiB);
+TEST_CASE("the sweep's memory does not grow with channels and pictures, but by its tables") {
+  // A canvas of the process's CLIP, and the least that a picture's base leaves: the linear parts of its layers, in
+  // float32.
+  constexpr std::int64_t kCanvas = 3 * 64 * 64 * 4;
+  constexpr std::int64_t kBase = (96 * 4 * 4 + 2 * 96 * 8 * 8 + 2 * 64 * 16 * 16 + 2 * 48 * 32 * 32) * 4;
+  for (const std::int64_t memory : {1, 96}) {
+    const Growth few = growth_of("exact", memory * kMiB, 2, 32);
+    for (const auto& [images, channels] : {std::pair<std::int64_t, std::int64_t>{10, 32}, {2, 192}}) {
+      const Growth many = growth_of("exact", memory * kMiB, images, channels);
+      CHECK(many.batch == few.batch);
+      CHECK(many.grown <= many.bound(memory * kMiB));
+      CHECK(many.least < 96 * kMiB);
+      // The smallest batches take the same but for the tables.
+      const std::int64_t tables = many.least - few.least;
+      CHECK(tables > 0);
+      CHECK(tables < kMiB);
+      // Were anything kept of a channel or of a picture, it would be a canvas each, or a base: half of that would show.
+      const std::int64_t kept = images > 2 ? (images - 2) * kBase : (channels - 32) * kCanvas;
+      REQUIRE(kept > 4 * kMiB);
+      CHECK(many.grown - few.grown <= tables + kept / 2);
+    }
   }
 }
 
@@ -208,7 +175,7 @@ TEST_CASE("every method keeps to its memory") {
 }
 
 TEST_CASE("a batch that memory does not hold is halved, said, and gives what the smaller one gives") {
-  Scarce& scarce = Scarce::installed();
+  scarcity::Scarce& scarce = scarcity::Scarce::installed();
   const int threads = at::get_num_threads();
   for (const std::string method : {"exact", "stop-at", "adaptive", "reference", "gradient"}) {
     for (const int crew : {1, 3}) {

@@ -1,10 +1,15 @@
 // A sweep in shards: whatever happens on the way, the files and the merged table are the same bits.
 #include <sys/resource.h>
 
+#include <exception>
+#include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 
+#include "clip_forwards.h"
 #include "relevance/shards/shard_file.h"
+#include "scarce.h"
 #include "shards_fixture.h"
 
 namespace {
@@ -203,6 +208,91 @@ TEST_CASE("two at once in one empty directory: nothing is damaged") {
   CHECK(folder.files() == finished().files());
 }
 
+// Blocks of all rows of the convolutions and two pictures: three shards, of chunks of 4 channels and what is left of
+// a layer.
+struct Halving {
+  static SweepOptions options(std::int64_t batch) {
+    SweepOptions options = settings();
+    options.layers = {"conv"};
+    options.batch = batch;
+    return options;
+  }
+  static std::unique_ptr<ShardedSweep> open(const Folder& folder, std::int64_t batch = 8) {
+    return sharding::open({folder.path(), 1, 1, 0, 2}, options(batch));
+  }
+  // The next shard, with memory for what batches of 4 take and no more.
+  static std::optional<SweepShard> next_in_need(ShardedSweep& sweep) {
+    scarcity::Scarce& scarce = scarcity::Scarce::installed();
+    scarce.refused = 0;
+    scarce.refusing = true;
+    std::optional<SweepShard> shard;
+    try {
+      shard = sweep.next({});
+    } catch (const std::exception& error) {
+      INFO(error.what());
+      CHECK(false);
+    }
+    scarce.refusing = false;
+    CHECK(scarce.refused > 0);
+    return shard;
+  }
+};
+
+TEST_CASE(
+    "a shard whose batch memory did not hold: halved, recorded, kept when the sweep goes on, and its neighbours "
+    "whole") {
+  scarcity::Scarce& scarce = scarcity::Scarce::installed();
+  const Folder small, whole, once, resumed;
+  scarce.forget();
+  scarce.noting = true;
+  const std::vector<SweepShard> of_four = run_all(*Halving::open(small, 4));
+  scarce.noting = false;
+  REQUIRE(of_four.size() == 3);
+  const std::vector<SweepShard> plain = run_all(*Halving::open(whole));
+  REQUIRE(plain.size() == 3);
+
+  const auto sweep = Halving::open(once);
+  REQUIRE(sweep->next({}));
+  const auto halved = Halving::next_in_need(*sweep);
+  REQUIRE(halved);
+  CHECK(halved->batch == 4);
+  CHECK(halved->rendered == plain[1].rendered);
+  const auto after = sweep->next({});
+  REQUIRE(after);
+  CHECK(after->batch == 8);  // each shard starts with the plan's
+
+  {
+    const auto first = Halving::open(resumed);
+    REQUIRE(first->next({}));
+    REQUIRE(Halving::next_in_need(*first));
+  }
+  const std::vector<SweepShard> rest = run_all(*Halving::open(resumed));
+  REQUIRE(rest.size() == 3);
+  for (std::size_t i = 0; i < rest.size(); ++i) {
+    CHECK(rest[i].resumed == (i < 2));
+    CHECK(rest[i].batch == (i == 1 ? 4 : 8));
+  }
+  CHECK(resumed.files() == once.files());
+
+  auto files = resumed.files(), expected = whole.files();
+  const std::string name = halved->id + ".safetensors";
+  CHECK(files.at(name) != expected.at(name));  // it says so
+  files.erase(name);
+  expected.erase(name);
+  CHECK(files == expected);
+  // And it holds what a sweep of such batches has there.
+  const auto plan = styleclip::shards::read_plan(resumed.path()), other = styleclip::shards::read_plan(small.path());
+  REQUIRE(plan);
+  REQUIRE(other);
+  const auto got = styleclip::shards::read_shard(resumed.path(), *plan, 1);
+  const auto wanted = styleclip::shards::read_shard(small.path(), *other, 1);
+  CHECK(got.batch == 4);
+  CHECK(at::equal(got.sums.sum, wanted.sums.sum));
+  CHECK(at::equal(got.sums.magnitude, wanted.sums.magnitude));
+  CHECK(at::equal(got.sums.count, wanted.sums.count));
+  CHECK(styleclip::merge_sweep(resumed.path(), {}).rows.batch == 4);
+}
+
 TEST_CASE("a batch that was halved is recorded, shard by shard") {
   const Folder folder;
   copy_into(finished(), folder);
@@ -219,6 +309,34 @@ TEST_CASE("a batch that was halved is recorded, shard by shard") {
     CHECK(shards[i].batch == (i == 4 ? 3 : 6));
   }
   CHECK(styleclip::merge_sweep(folder.path(), {}).rows.batch == 3);
+}
+
+TEST_CASE("files hang on the plan alone, not on the memory that there is") {
+  // Few channels, several pictures a shard, layers of fewer channels than a batch: much that could be done together.
+  for (const std::string method : {"exact", "stop-at", "adaptive", "gradient", "reference"}) {
+    for (const std::int64_t batch : {6, 64}) {
+      CAPTURE(method);
+      CAPTURE(batch);
+      SweepOptions options = settings();
+      options.stop_at = 8;
+      options.batch = batch;
+      std::vector<std::map<std::string, std::string>> files;
+      std::vector<std::vector<std::int64_t>> forwards;
+      for (const std::int64_t memory : {std::int64_t{1}, std::int64_t{1} << 40}) {
+        options.memory_bytes = memory;
+        const Folder folder;
+        const clips::Forwards clip;
+        run_all({folder.path(), 1, 1, 20, method == "adaptive" ? 0 : 2}, options, method);
+        files.push_back(folder.files());
+        forwards.push_back(clips::Forwards::sizes());
+      }
+      REQUIRE(files[0].size() >= 4);
+      REQUIRE_FALSE(forwards[0].empty());
+      // Sums of other batches may have other last bits, though these models' have the same.
+      CHECK(forwards[0] == forwards[1]);
+      CHECK(files[0] == files[1]);
+    }
+  }
 }
 
 TEST_CASE("machines of several kinds are told") {

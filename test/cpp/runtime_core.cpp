@@ -196,6 +196,34 @@ TEST_CASE("native exceptions become errors with a code; ours and aborts pass") {
   CHECK(std::string(styleclip::code_name(ErrorCode::FileNotFound)) == "ERR_STYLECLIP_FILE_NOT_FOUND");
 }
 
+TEST_CASE("what libtorch says where memory runs out, in all its libraries' words") {
+  for (const char* text :
+       {"[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate",
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.",
+        "CUDA out of memory. Tried to allocate 20.00 MiB.", "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        "GET was unable to find an engine to execute this computation",
+        "FIND was unable to find an engine to execute this computation",
+        "Unable to find a valid cuDNN algorithm to run convolution"}) {
+    CAPTURE(text);
+    const styleclip::Error error = translated(std::runtime_error(text));
+    CHECK(error.code() == ErrorCode::OutOfMemory);
+    CHECK(error.cause() == text);
+  }
+  // Where no engine is found it may be for another reason: that is what the message says.
+  const styleclip::Error engine = translated(std::runtime_error("FIND was unable to find an engine to execute this"));
+  CHECK(std::string(engine.what()).find("cuDNN finds no way") != std::string::npos);
+  for (const char* text :
+       {"cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "cuDNN error: CUDNN_STATUS_BAD_PARAM",
+        "CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasSgemm`", "CUDA error: an illegal memory access"}) {
+    CAPTURE(text);
+    CHECK(translated(std::runtime_error(text)).code() == ErrorCode::Internal);
+  }
+}
+
 TEST_CASE("progress: counts, the end always told, stopped by the flag") {
   std::vector<styleclip::Progress> told;
   styleclip::CancelFlag flag;

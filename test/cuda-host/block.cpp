@@ -199,8 +199,9 @@ void run_grid(const dim3& blocks, const dim3& threads, const std::function<void(
   if (threads.x * threads.y * threads.z % kWarpSize != 0) throw Error("blocks of part of a warp are not emulated");
   const Options chosen = options();
   Shuffler shuffler(chosen.seed);
-  std::vector<std::uint64_t> order(std::uint64_t{blocks.x} * blocks.y * blocks.z);
-  std::iota(order.begin(), order.end(), std::uint64_t{0});
+  const std::uint64_t all = std::uint64_t{blocks.x} * blocks.y * blocks.z;
+  std::vector<std::uint64_t> order(all < chosen.parts ? all : all / chosen.parts);
+  std::iota(order.begin(), order.end(), all - order.size());
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[shuffler.below(i)]);
 
   const auto run_block = [&](std::uint64_t at, std::uint64_t seed) {

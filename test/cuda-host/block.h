@@ -42,6 +42,9 @@ class Error : public std::runtime_error {
 struct Options {
   std::uint64_t seed = 1;     // orders blocks, and threads between barriers
   bool real_threads = false;  // else fibers
+  // Of a grid that has at least so many blocks only the last 1 / parts run: of a tensor that is too large for all of
+  // them.
+  std::uint64_t parts = 1;
 };
 Options& options();
 

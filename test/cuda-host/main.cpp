@@ -8,6 +8,7 @@
 #include "checks.h"
 #include "cuda_host.h"
 #include "emulator_tests.h"
+#include "far_tests.h"
 #include "gradient_tests.h"
 #include "resize_tests.h"
 #include "sweep_tests.h"
@@ -30,6 +31,7 @@ int main(int count, char** arguments) {
     styleclip::checks::check_emulator();
     styleclip::checks::check_accumulate_directions(kTable);
     styleclip::checks::check_sweep_operators(kTable);
+    if (kTable != Table::kThreads) styleclip::checks::check_far_elements();
     styleclip::checks::check_gradient_operators(kTable);
     styleclip::checks::check_resize_8bit_kernel();
   } catch (const std::exception& error) {

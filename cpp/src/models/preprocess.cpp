@@ -3,15 +3,18 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_upsample_bicubic2d_aa.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "styleclip/models.h"
+#include "styleclip/ops.h"
 
 namespace styleclip {
 namespace {
@@ -47,9 +50,16 @@ at::Tensor preprocess_float(const at::Tensor& images, std::int64_t size, const s
     }
     x = x.narrow(2, frame.top, size).narrow(3, frame.left, size);
   }
+  const at::Tensor middle = channel_values(mean, x), divisor = channel_values(deviation, x);
+  const bool differentiable = at::GradMode::is_enabled() && x.requires_grad();
+  if (x.scalar_type() == at::kFloat && !differentiable) {
+    at::Tensor input = at::empty(x.sizes(), x.options(), at::MemoryFormat::Contiguous);
+    clip_input(x, middle.flatten(), divisor.flatten(), 0, input);
+    return input;
+  }
   // (x / 2 + 1/2 - mean) / std, as one product and one sum.
-  const at::Tensor scale = 0.5 / channel_values(deviation, x);
-  const at::Tensor offset = (0.5 - channel_values(mean, x)) / channel_values(deviation, x);
+  const at::Tensor scale = 0.5 / divisor;
+  const at::Tensor offset = (0.5 - middle) / divisor;
   return x * scale + offset;
 }
 

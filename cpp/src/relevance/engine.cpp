@@ -27,12 +27,27 @@ std::pair<at::Tensor, at::Tensor> indices_of(const SweepInputs& inputs, const st
   return {at::tensor(channels, at::kLong).to(device), at::tensor(places, at::kLong).to(device)};
 }
 
+at::Tensor same_bits(const at::Tensor& plus, const at::Tensor& minus) {
+  // As floating-point numbers −0 would be 0, and NaN not itself.
+  const auto whole = [](const at::Tensor& x) {
+    switch (x.element_size()) {
+      case 1: return x.view(at::kByte).flatten(1);
+      case 2: return x.view(at::kShort).flatten(1);
+      case 4: return x.view(at::kInt).flatten(1);
+      default: return x.view(at::kLong).flatten(1);
+    }
+  };
+  return whole(plus).eq(whole(minus)).all(1);
+}
+
+// A truth value for every number of a pair.
+std::int64_t alike_bytes(std::int64_t numbers) { return numbers * static_cast<std::int64_t>(sizeof(bool)); }
+
 void embed_alike(const at::Tensor& plus, const at::Tensor& minus, const at::Tensor& f_plus, const at::Tensor& f_minus) {
   const std::int64_t n = plus.size(0);
   if (n == 0 || plus.numel() == 0) return;
   if (!plus.is_cpu()) {
-    const at::Tensor same = plus.flatten(1).eq(minus.flatten(1)).all(1, true);
-    f_minus.copy_(at::where(same, f_plus, f_minus));
+    f_minus.copy_(at::where(same_bits(plus, minus).unsqueeze(1), f_plus, f_minus));
     return;
   }
   const auto bytes = static_cast<std::size_t>(plus.numel() / n * plus.element_size());

@@ -37,11 +37,19 @@ struct SweepTask {
   const SweepInputs& inputs;
   const SweepOptions& options;
   const RunContext& run;
+  /// Sums must be the same bits wherever and whenever they are computed: nothing that changes them may hang on what
+  /// is not in a plan, such as free memory. A batch that had to be halved is the exception, and is recorded.
+  bool planned = false;
 };
 
 /// Flat S indices of rows of SweepInputs::moving, and their places in SweepInputs::channels: both [rows] int64 on the base's
 /// device.
 std::pair<at::Tensor, at::Tensor> indices_of(const SweepInputs& inputs, const std::vector<std::int64_t>& rows);
+
+/// Whether plus[i] and minus[i] are the same bit for bit, as memcmp says: [n] bool. Contiguous, of any type and device.
+at::Tensor same_bits(const at::Tensor& plus, const at::Tensor& minus);
+/// Bytes that it takes for a pair of pictures of so many numbers, beside the pictures.
+std::int64_t alike_bytes(std::int64_t numbers);
 
 /// Where two pictures are the same bit for bit, plus[i] and minus[i], embedding f_plus[i] is written over f_minus[i]: in a
 /// batch a library may round one picture apart from another that is its copy, and a channel that changes nothing would have

@@ -44,17 +44,17 @@ class ExactEngine : public SweepEngine {
  public:
   /// `stop_at`: resolution after which pictures are finished as the unchanged one is; the network's own for none. `beside`:
   /// bytes that its caller holds, beyond the sums.
-  ExactEngine(const SweepTask& task, exact::Network network, std::int64_t stop_at, std::int64_t beside)
+  ExactEngine(const SweepTask& task, exact::Network network, std::int64_t stop_at, std::int64_t beside, ExactWay way)
       : SweepEngine(task),
         stop_at_(stop_at < network.image_size),
         network_(std::move(network)),
         clip_(clip_for(task)),
-        cpu_(c10::Device(task.generator.device()).is_cpu()),
+        crew_(way == ExactWay::Crew),
         // CLIP's own size, so that only its mean and deviation are left to do; the released code's 8-bit roundings need
         // the whole picture.
         canvas_(network_,
                 task.options.preprocess == Preprocess::Float ? task.clip.image_size() : task.generator.image_size()),
-        settings_{activation_type(task.options.precision), cpu_ ? exact::kCpuTogether : 0, stop_at},
+        settings_{activation_type(task.options.precision), crew_ ? exact::kCpuTogether : 0, stop_at},
         footprint_(network_, canvas_, settings_) {
     plan(beside);
   }
@@ -68,7 +68,7 @@ class ExactEngine : public SweepEngine {
     const PrecisionGuard precision(task_.options.precision);
     const UseMemoryPool reuse(pool_);
     std::optional<Crew> crew;
-    if (cpu_) crew.emplace(at::get_num_threads(), beside());
+    if (crew_) crew.emplace(at::get_num_threads(), beside());
     const std::vector<Chunk> chunks = chunks_of(part);
     for (std::int64_t i = 0; i < part.pictures; ++i) {
       task_.run.check();
@@ -120,19 +120,21 @@ class ExactEngine : public SweepEngine {
   // Chooses the batch, and with it what the pool may hold.
   void plan(std::int64_t beside) {
     const std::string device = task_.generator.device();
-    const std::int64_t threads = cpu_ ? at::get_num_threads() : 1;
+    const std::int64_t threads = crew_ ? at::get_num_threads() : 1;
     std::int64_t common = library_bytes(device) + table_bytes(task_) + beside + footprint_.network();
     if (clip_.get() != &task_.clip) common += clip_->memory_bytes();
     const bool planned = task_.options.batch == 0;
     const PictureBytes clip = planned ? clip_bytes() : PictureBytes();
+    const std::int64_t alike = alike_bytes(3 * canvas_.size() * canvas_.size());
     const auto thread = [&](std::int64_t pictures) {
-      return std::max(footprint_.painting(pictures), pictures * footprint_.canvas() + clip.of(pictures));
+      const std::int64_t embedding = std::max(clip.of(pictures), pictures / 2 * alike);
+      return std::max(footprint_.painting(pictures), pictures * footprint_.canvas() + embedding);
     };
     const auto bytes = [&](std::int64_t pictures) {
       return common + footprint_.painter() + std::max(footprint_.base_pass(), threads * thread(pictures));
     };
     const std::int64_t largest = largest_batch(device);
-    const std::int64_t bound = plan_batch(2, cpu_ ? std::min(largest / threads, kCpuChunk) : largest, bytes);
+    const std::int64_t bound = plan_batch(2, crew_ ? std::min(largest / threads, kCpuChunk) : largest, bytes);
     batch_ = std::max<std::int64_t>(2, batch_);
     const std::int64_t each = std::max(footprint_.base_pass(), thread(batch_)) + footprint_.painter();
     const std::int64_t apart = sums_bytes(kPicturesApart * kFewChannels, task_.clip.embedding_dim());
@@ -160,9 +162,10 @@ class ExactEngine : public SweepEngine {
     };
   }
 
-  // A few channels are no work for several threads: then each takes pictures of its own.
+  // A few channels are no work for several threads: then each takes pictures of its own. That other channels go
+  // through CLIP together changes the last bits, and whether there is room for it is no part of a plan.
   bool by_picture(const SweepPart& part) const {
-    return cpu_ && part.pictures > 1 && std::ssize(part.rows) <= kFewChannels && bases_fit_;
+    return crew_ && !task_.planned && part.pictures > 1 && std::ssize(part.rows) <= kFewChannels && bases_fit_;
   }
 
   void add_by_picture(const SweepPart& part, RelevanceSums& sums, ProgressMeter& meter) {
@@ -286,13 +289,17 @@ class ExactEngine : public SweepEngine {
   bool stop_at_;
   exact::Network network_;
   std::shared_ptr<Clip> clip_;
-  bool cpu_;
+  bool crew_;
   exact::Canvas canvas_;
   exact::PainterSettings settings_;
   exact::Footprint footprint_;
   MemoryPool pool_{0};
   bool bases_fit_ = false;  // of a picture a thread, in memory
 };
+
+ExactWay way_of(const SweepTask& task) {
+  return c10::Device(task.generator.device()).is_cpu() ? ExactWay::Crew : ExactWay::Batches;
+}
 
 // The generator's network, after the checks that every method on it shares; nullopt where it cannot be taken apart.
 std::optional<exact::Network> network_of(const SweepTask& task) {
@@ -307,7 +314,8 @@ std::optional<exact::Network> network_of(const SweepTask& task) {
 
 }  // namespace
 
-std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task, std::int64_t beside) {
+std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task, std::int64_t beside,
+                                               std::optional<ExactWay> way) {
   const c10::InferenceMode guard;
   std::optional<exact::Network> network = network_of(task);
   if (!network) {
@@ -321,7 +329,7 @@ std::unique_ptr<SweepEngine> make_exact_engine(const SweepTask& task, std::int64
     return make_reference_engine(task, beside);
   }
   const std::int64_t whole = network->image_size;
-  return std::make_unique<ExactEngine>(task, std::move(*network), whole, beside);
+  return std::make_unique<ExactEngine>(task, std::move(*network), whole, beside, way.value_or(way_of(task)));
 }
 
 std::unique_ptr<SweepEngine> make_stop_at_engine(const SweepTask& task) {
@@ -341,7 +349,7 @@ std::unique_ptr<SweepEngine> make_stop_at_engine(const SweepTask& task) {
     throw Error(ErrorCode::Range, "The generator has no resolution " + std::to_string(wanted) + " to stop at.",
                 "Its resolutions are " + known + ".");
   }
-  return std::make_unique<ExactEngine>(task, std::move(*network), wanted, 0);
+  return std::make_unique<ExactEngine>(task, std::move(*network), wanted, 0, way_of(task));
 }
 
 }  // namespace styleclip

@@ -74,7 +74,7 @@ class ReferenceEngine : public SweepEngine {
     const PictureBytes pictures = task.options.batch == 0 ? picture_bytes() : PictureBytes();
     // Codes of a batch are made twice: as the channels' base, then changed.
     const std::int64_t code = 2 * task.inputs.base.size(1) * static_cast<std::int64_t>(sizeof(float));
-    // A pair's pictures are kept until both are there.
+    // A pair's pictures are kept until both are there; comparing them takes less than painting did (alike_bytes()).
     const std::int64_t side = task.generator.image_size();
     const std::int64_t kept = 3 * side * side * static_cast<std::int64_t>(sizeof(float));
     const std::int64_t bound = plan_batch(1, largest_batch(device), [&](std::int64_t n) {

@@ -19,7 +19,20 @@ constexpr const char* kMemoryRemedy =
 constexpr const char* kBugRemedy = "This looks like a bug of styleclip; please report it with the cause below.";
 
 bool says_out_of_memory(std::string_view text) {
-  for (std::string_view sign : {"can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED"}) {
+  // The last two are names of statuses: CUBLAS_STATUS_ALLOC_FAILED,
+  // CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
+  for (std::string_view sign :
+       {"can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED"}) {
+    if (text.find(sign) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+// libtorch asks cuDNN for ways to convolve and tries one after the other, passing over those that run out of memory:
+// what it says when none is left does not mention memory. A smaller batch may help.
+bool says_no_engine(std::string_view text) {
+  for (std::string_view sign : {"GET was unable to find an engine", "FIND was unable to find an engine",
+                                "Unable to find a valid cuDNN algorithm"}) {
     if (text.find(sign) != std::string_view::npos) return true;
   }
   return false;
@@ -36,6 +49,12 @@ bool says_no_device(std::string_view text) {
 [[noreturn]] void raise_native(const std::string& doing, const std::string& text) {
   if (says_out_of_memory(text))
     throw Error(ErrorCode::OutOfMemory, "Out of memory: " + doing + ".", kMemoryRemedy, text);
+  if (says_no_engine(text)) {
+    throw Error(
+        ErrorCode::OutOfMemory, "cuDNN finds no way to compute a convolution, as where memory is short: " + doing + ".",
+        kMemoryRemedy + std::string(" Where that does not help, check that this GPU and its driver are supported."),
+        text);
+  }
   if (says_no_device(text)) {
     throw Error(ErrorCode::Device, "The device cannot be used: " + doing + ".",
                 "Use device 'cpu', or check the driver with nvidia-smi.", text);

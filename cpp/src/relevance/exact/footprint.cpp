@@ -69,7 +69,7 @@ std::int64_t Footprint::scratch(std::size_t conv, std::int64_t pictures, std::in
   const std::int64_t lines = pictures * 3 * layer.resolution * canvas_.size() * kFloat;
   std::int64_t bytes = taps(layer) * element + std::clamp(kLines, lines / pictures, lines);
   if (!layer.up) return bytes;
-  if (settings_.together_bytes > 0) return bytes + up_layer_cpu_bytes(layer, element);
+  if (settings_.up_layer() == UpLayer::Strips) return bytes + up_layer_cpu_bytes(layer, element);
   return bytes + pictures * layer.outputs * square(layer.resolution + 1) * element;
 }
 

@@ -57,17 +57,25 @@ Painting Painting::narrow(std::int64_t first, std::int64_t n) const {
   return part;
 }
 
+UpLayer up_layer_of(const c10::Device& device) { return device.is_cpu() ? UpLayer::Strips : UpLayer::Convolution; }
+
 FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, double limit, at::ScalarType type) {
+  return fold(conv, style, noise, limit, type, up_layer_of(conv.weight.device()));
+}
+
+FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, double limit, at::ScalarType type,
+                UpLayer up_layer) {
   const at::Tensor gain = at::rsqrt(at::matmul(conv.power, style.square()) + conv.epsilon) * std::numbers::sqrt2;
   const at::Tensor weight = conv.weight * style.view({1, -1, 1, 1}) * gain.view({-1, 1, 1, 1});
   FoldedConv folded;
   folded.conv = &conv;
+  folded.up_layer = up_layer;
   folded.bias = conv.bias * std::numbers::sqrt2;
   if (noise.defined()) folded.noise = noise * std::numbers::sqrt2;
   folded.limit = limit;
   if (!conv.up) {
     folded.weight = weight.to(type).contiguous(at::MemoryFormat::ChannelsLast);
-  } else if (weight.is_cpu()) {
+  } else if (up_layer == UpLayer::Strips) {
     folded.weight = up_layer_weight(weight, type);
   } else {
     folded.weight = weight.transpose(0, 1).to(type).contiguous(at::MemoryFormat::ChannelsLast);
@@ -92,7 +100,7 @@ at::Tensor run_layer(const FoldedConv& folded, const at::Tensor& x, Painting& pa
     return y;
   }
   at::Tensor y = empty_pictures(x.size(0), conv.outputs, conv.resolution, x);
-  if (x.is_cpu()) {
+  if (folded.up_layer == UpLayer::Strips) {
     up_layer_cpu(folded, x, y);
   } else {
     const at::Tensor t = at::conv_transpose2d(x, folded.weight, {}, 2).contiguous(at::MemoryFormat::ChannelsLast);

@@ -1,5 +1,6 @@
 // One layer of the network for a batch that shares its styles, and for a batch that differs from a base in one style
-// channel. One code for every device: convolutions are libtorch's, all that stands between them is ours (styleclip/ops.h).
+// channel. Convolutions are libtorch's, all that stands between them is ours (styleclip/ops.h); only an up layer has
+// a way of its own for a CPU.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,16 +12,28 @@
 
 namespace styleclip::exact {
 
+/// How an up layer runs.
+enum class UpLayer {
+  Convolution,  // libtorch's transposed convolution, then filter_activate: on any device
+  Strips,       // up_layer_cpu
+};
+/// What the device is fastest with.
+UpLayer up_layer_of(const c10::Device& device);
+
 /// A layer with the style of one picture folded into plain weights; √2 too, since leaky ReLU is positively homogeneous:
 ///   y = clamp(leaky_relu(conv(weight, x) + noise + bias, 0.2), ±limit)
 struct FoldedConv {
   const Conv* conv = nullptr;
+  UpLayer up_layer = UpLayer::Convolution;
   at::Tensor weight;  // as convolve() wants it, in the activations' type
   at::Tensor bias;    // [outputs] float32
   at::Tensor noise;   // [resolution, resolution] float32, or undefined
   double limit = std::numeric_limits<double>::infinity();
 };
 /// `type`: of the activations.
+FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, double limit, at::ScalarType type,
+                UpLayer up_layer);
+/// As the weights' device is fastest with it.
 FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, double limit, at::ScalarType type);
 
 /// The same of a toRGB layer: rgb = clamp(weight x + bias, ±limit). Float32.

@@ -12,6 +12,8 @@
 #include <limits>
 #include <utility>
 
+#include "relevance/precision.h"
+
 namespace styleclip::exact {
 namespace {
 
@@ -30,22 +32,25 @@ std::int64_t pictures_together(const Conv& conv, const PainterSettings& settings
 Painter::Painter(const Network& network, const Canvas& canvas, const std::vector<at::Tensor>& styles,
                  const std::vector<at::Tensor>& noise, const PainterSettings& settings)
     : network_(network), canvas_(canvas), settings_(settings) {
+  const PrecisionGuard ieee(Precision::Float32);
   for (const ToRgb& layer : network.to_rgbs) {
     rgb_styles_.push_back(styles[static_cast<std::size_t>(layer.layer)]);
     folded_rgb_.push_back(fold(layer, rgb_styles_.back(), network.limit()));
   }
-  // The base runs in float32; its linear parts are what every perturbed layer starts from.
+  // The base runs in IEEE's float32 even where the sweep is TF32's: its linear parts are what every perturbed layer
+  // starts from, and a changed channel may cancel most of them.
   at::Tensor x = network.input.unsqueeze(0).contiguous(at::MemoryFormat::ChannelsLast);
   at::Tensor total = at::zeros({1, 3, canvas.size(), canvas.size()}, network.input.options());
   for (std::size_t i = 0; i < network.convs.size(); ++i) {
     const Conv& conv = network.convs[i];
     const at::Tensor& style = styles[static_cast<std::size_t>(conv.layer)];
-    folded_.push_back(fold(conv, style, noise[i], network.limit(), settings.type));
+    folded_.push_back(fold(conv, style, noise[i], network.limit(), settings.type, settings.up_layer()));
     bases_.push_back(layer_base(conv, x[0], style));
     total = total.clone();
     Painting to = painting(i, total);
     const bool single = settings.type == at::kFloat;
-    x = run_layer(single ? folded_.back() : fold(conv, style, noise[i], network.limit(), at::kFloat), x, to);
+    x = run_layer(
+        single ? folded_.back() : fold(conv, style, noise[i], network.limit(), at::kFloat, settings.up_layer()), x, to);
     if (to.rgb == nullptr) continue;
     rgb_inputs_.push_back(x[0]);
     totals_.push_back(total[0]);
@@ -117,7 +122,8 @@ at::Tensor Painter::paint_conv(std::size_t conv, const at::Tensor& channels, con
 
 at::Tensor Painter::paint_to_rgb(std::size_t index, const at::Tensor& channels, const at::Tensor& plus,
                                  const at::Tensor& minus) const {
-  const at::Tensor planes = rgb_inputs_[index].index_select(0, channels);                   // [K, r, r]
+  const PrecisionGuard ieee(Precision::Float32);                           // a small change of the base's picture
+  const at::Tensor planes = rgb_inputs_[index].index_select(0, channels);  // [K, r, r]
   const at::Tensor colours = network_.to_rgbs[index].weight.index_select(1, channels).t();  // [K, 3]
   const at::Tensor style = rgb_styles_[index].index_select(0, channels);                    // [K]
   const double limit = network_.limit();

@@ -41,7 +41,7 @@ struct ShardedSweep::State {
 
   void make_engine_anew() {
     engine.reset();  // its memory, before the next one asks for some
-    engine = make_engine(method, {generator, clip, inputs, options, run});
+    engine = make_engine(method, {generator, clip, inputs, options, run, /*planned=*/true});
   }
   void settle_plan();
   void read_directory();
