@@ -184,8 +184,8 @@ TEST_CASE("a batch that memory does not hold is halved, said, and gives what the
       at::set_num_threads(crew);
       SweepOptions options;
       options.layers = {"conv"};
-      // Whose batches are of pictures, not of channels; a forward of 3 threads each takes 4.
-      options.images = method == "gradient" ? 12 : method == "adaptive" ? 11 : 1;
+      // Whose batches are of pictures, not of channels; a forward of 3 threads each takes 8.
+      options.images = method == "gradient" ? 24 : method == "adaptive" ? 11 : 1;
       options.batch = 4;
       statistics();
       scarce.forget();

@@ -119,6 +119,13 @@ TEST_CASE("Student's t has the values of the tables") {  // of six digits: half 
   CHECK(styleclip::student_t(0.001, 100) == doctest::Approx(3.39049).epsilon(1e-5));
 }
 
+TEST_CASE("looks grow, end with all pictures, and add whole rounds of the threads") {
+  CHECK(styleclip::looks_of(100, 8, 1.3) == std::vector<std::int64_t>{8, 11, 15, 20, 26, 34, 45, 59, 77, 100});
+  CHECK(styleclip::looks_of(30, 8, 1.15, 2) == std::vector<std::int64_t>{8, 10, 12, 14, 18, 22, 26, 30});
+  CHECK(styleclip::looks_of(100, 8, 1.15, 32) == std::vector<std::int64_t>{32, 64, 96, 100});
+  CHECK(styleclip::looks_of(7, 8, 1.15, 2) == std::vector<std::int64_t>{7});
+}
+
 TEST_CASE("the cosine bound holds as often as it says, whatever way the directions scatter") {
   at::Generator engine = at::make_generator<at::CPUGeneratorImpl>(3);
   constexpr std::int64_t kAll = 100, kDim = 32, kWorlds = 2000;

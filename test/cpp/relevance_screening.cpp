@@ -116,6 +116,7 @@ TEST_CASE("a sketch of few directions tells relevances, and lengths better than 
   const auto off = [&](const at::Tensor& lengths) {
     return (lengths / length.squeeze(2)).log().std(at::IntArrayRef({0, 1}), at::Scalar(0)).item<double>();
   };
+  CHECK(read.text.abs().max().item<double>() <= 1);  // as of any unit vector
   const at::Tensor smoothed = sketch.text / read.text;
   CHECK(off(smoothed) < off(sketch.along.norm(2, 2)) / 2);
   // r = N / D. N is a sum of kPictures numbers of size 1/√dim, each as far off as its length. What sketches add to Σ d̂ has a

@@ -34,11 +34,13 @@ double student_t(double tail, std::int64_t freedom) {
   return high;
 }
 
-std::vector<std::int64_t> looks_of(std::int64_t pictures, std::int64_t first, double growth) {
+std::vector<std::int64_t> looks_of(std::int64_t pictures, std::int64_t first, double growth, std::int64_t together) {
   std::vector<std::int64_t> looks;
-  for (std::int64_t look = first; look < pictures;
-       look = static_cast<std::int64_t>(std::ceil(static_cast<double>(look) * growth))) {
+  const auto whole = [&](std::int64_t more) { return (more + together - 1) / together * together; };
+  std::int64_t look = whole(first);
+  while (look < pictures) {
     looks.push_back(look);
+    look += whole(static_cast<std::int64_t>(std::ceil(static_cast<double>(look) * growth)) - look);
   }
   looks.push_back(pictures);
   return looks;

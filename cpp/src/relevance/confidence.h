@@ -10,8 +10,8 @@ namespace styleclip {
 double student_t(double tail, std::int64_t freedom);
 
 /// Numbers of pictures after which channels are looked at, ascending: `first` and each time `growth` (above 1) as many,
-/// rounded up; the last one is `pictures`.
-std::vector<std::int64_t> looks_of(std::int64_t pictures, std::int64_t first, double growth);
+/// rounded up to a multiple of `together`; the last one is `pictures`.
+std::vector<std::int64_t> looks_of(std::int64_t pictures, std::int64_t first, double growth, std::int64_t together = 1);
 
 /// A lower bound of the cosine between Σ of `count` unit vectors, a random part of `all`, and Σ of all of them. `length`
 /// is that of the part's mean, 0..1. It holds with probability 1 − tail as far as the part's mean is normally distributed.

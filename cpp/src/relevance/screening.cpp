@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/bmm.h>
+#include <ATen/ops/clamp.h>
 #include <ATen/ops/clamp_min.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/maximum.h>
@@ -49,7 +50,8 @@ SketchedRelevance read_sketch(const Sketch& sketch) {
   const at::Tensor lengths = safe(smooth(sketched, noise));
 
   SketchedRelevance result;
-  result.text = sketch.text / lengths;
+  // No unit vector has more along the text than its length; the quotient, of a rough length, may.
+  result.text = at::clamp(sketch.text / lengths, -1, 1);
   const at::Tensor unit = sketch.along / lengths.unsqueeze(2);
   // Σ of the sketches' back-projections, [channels, dim].
   const at::Tensor sum = scale * at::matmul(unit.flatten(1), sketch.directions.flatten(0, 1));

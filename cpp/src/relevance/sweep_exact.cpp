@@ -188,12 +188,15 @@ class ExactEngine : public SweepEngine {
             exact::noise_of(network_, task_.options.noise, task_.options.samples.seed, picture), settings_};
   }
 
-  // Chunks that go through CLIP together.
+  // Chunks that go through CLIP together: as few groups as the batch allows, of about one size, since CLIP is slow at few
+  // pictures.
   std::vector<std::vector<Chunk>> together(const std::vector<Chunk>& chunks) const {
     std::vector<std::vector<Chunk>> groups;
-    std::int64_t k = 0;
+    std::int64_t all = 0, k = 0;
+    for (const Chunk& chunk : chunks) all += chunk.k;
+    const std::int64_t most = batch_ / 2, parts = (all + most - 1) / most, even = (all + parts - 1) / parts;
     for (const Chunk& chunk : chunks) {
-      if (groups.empty() || 2 * (k + chunk.k) > batch_) {
+      if (groups.empty() || k >= even || k + chunk.k > most) {
         groups.emplace_back();
         k = 0;
       }

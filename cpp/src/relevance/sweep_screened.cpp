@@ -1,6 +1,7 @@
 // The channels of one text without a sweep of all. Pictures differ more than channels do, so what ranks the channels is the
 // slope along the text in every picture, with a few random products that tell its length, rather than much of a few pictures.
 // What slopes cannot see the exact pictures of the candidates say, and most candidates need few.
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -38,7 +39,7 @@ constexpr std::int64_t kAutomaticChannels = 20;  // of a direction's automatic Î
 constexpr std::int64_t kLeastProbes = 4;         // a picture
 constexpr std::int64_t kProbes = 400;            // of all pictures
 constexpr std::int64_t kFirstLook = 8;           // pictures
-constexpr double kLookGrowth = 1.3;
+constexpr double kLookGrowth = 1.15;
 constexpr std::int64_t kPicturesApart = 32;  // whose sums are held apart, at most
 constexpr std::int64_t kMemoryShare = 8;     // of the memory bound: for the candidates' differences, and for those sums
 
@@ -196,7 +197,7 @@ class Screening {
     std::vector<std::int64_t> places(rows.size());  // in `rows`, of the candidates that are left
     std::iota(places.begin(), places.end(), 0);
     std::int64_t painted = 0, done = 0;
-    for (const std::int64_t look : looking ? looks_of(pictures_, kFirstLook, kLookGrowth) : std::vector{pictures_}) {
+    for (const std::int64_t look : looking ? looks() : std::vector{pictures_}) {
       SweepPart part;
       part.rows.reserve(places.size());
       for (const std::int64_t place : places) part.rows.push_back(rows[static_cast<std::size_t>(place)]);
@@ -211,11 +212,17 @@ class Screening {
       if (look == pictures_) break;
       const at::Tensor own = at::tensor(part.rows, at::kLong);
       const std::int64_t before = std::ssize(places);
-      give_up(estimate_relevance(seen.index_select(0, index).narrow(1, 0, look), text_, control.index_select(0, own)),
+      give_up(estimate_relevance(seen.narrow(1, 0, look).index_select(0, index), text_, control.index_select(0, own)),
               look, places);
       meter.spare(2 * (pictures_ - look) * (before - std::ssize(places)));
     }
     return finish(rows, places, sums, *painter, painted);
+  }
+
+  // On a CPU each thread paints a picture of its own: none is idle where their number divides what each look adds.
+  std::vector<std::int64_t> looks() const {
+    const bool cpu = c10::Device(task_.generator.device()).is_cpu();
+    return looks_of(pictures_, kFirstLook, kLookGrowth, cpu ? at::get_num_threads() : 1);
   }
 
   void add(SweepEngine& painter, const SweepPart& part, const at::Tensor& index, RelevanceSums& sums,
