@@ -13,6 +13,7 @@
 
 #include "activate.h"
 #include "add_to_canvas.h"
+#include "canvas_params.h"
 #include "checks.h"
 #include "cuda_host.h"
 #include "elements.h"
@@ -132,25 +133,13 @@ Results run(const Case& which, const Inputs& in, std::int64_t pictures) {
       Reserved<float> canvas(pictures * of_canvas), lines(scratch.lines), band_weights(scratch.band_weights);
       Reserved<std::int32_t> band_rows(scratch.band_rows);
       canvas.place(last, in.canvas);
-      cuda::AddToCanvasParams params;
+      cuda::AddToCanvasParams params = canvas_params(which, in);
       params.y = y.data();
-      params.weight = pointer(in.weight);
-      params.rgb_bias = pointer(in.rgb_bias);
-      params.matrix = pointer(in.matrix);
       params.canvas = canvas.data();
-      params.rgb_limit = static_cast<float>(in.rgb_limit);
-      params.activates = which.op == Op::kActivateToCanvas;
-      params.keep = which.keep;
-      params.bias = pointer(in.bias);
-      params.noise = pointer(in.noise);
-      params.limit = limit;
       params.lines = lines.data();
       params.band_weights = band_weights.data();
       params.band_rows = band_rows.data();
       params.pictures = pictures;
-      params.side = which.r;
-      params.channels = which.channels;
-      params.size = side;
       params.element = cuda::Element::kFloat16;
       error = cuda::launch_add_to_canvas(params, nullptr);
       results.canvas = canvas.part(last, of_canvas);

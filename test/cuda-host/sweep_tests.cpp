@@ -10,6 +10,7 @@
 
 #include "activate.h"
 #include "add_to_canvas.h"
+#include "canvas_params.h"
 #include "checks.h"
 #include "clip_input.h"
 #include "elements.h"
@@ -69,25 +70,13 @@ cudaError_t launch(const Case& which, const Inputs& in, std::int64_t offset, Res
       Memory<float> lines(scratch.lines, 0), band_weights(scratch.band_weights, 0);
       std::unique_ptr<std::int32_t[]> band_rows(new std::int32_t[static_cast<std::size_t>(scratch.band_rows)]);
       results.canvas = in.canvas;
-      cuda::AddToCanvasParams params;
+      cuda::AddToCanvasParams params = canvas_params(which, in);
       params.y = y.data();
-      params.weight = pointer(in.weight);
-      params.rgb_bias = pointer(in.rgb_bias);
-      params.matrix = pointer(in.matrix);
       params.canvas = results.canvas.data();
-      params.rgb_limit = static_cast<float>(in.rgb_limit);
-      params.activates = which.op == Op::kActivateToCanvas;
-      params.keep = which.keep;
-      params.bias = pointer(in.bias);
-      params.noise = pointer(in.noise);
-      params.limit = limit;
       params.lines = lines.data();
       params.band_weights = band_weights.data();
       params.band_rows = band_rows.get();
       params.pictures = which.n;
-      params.side = which.r;
-      params.channels = which.channels;
-      params.size = size;
       params.element = kElement<T>;
       error = cuda::launch_add_to_canvas(params, nullptr);
       break;
