@@ -141,7 +141,7 @@ class StageTimer {
       return exact::Painting{i % 2 == 0 ? &rgb : nullptr, &canvas, i / 2, targets[worker].narrow(0, 0, pictures)};
     };
 
-    const exact::LayerBase base = exact::layer_base(conv, x[0], style);
+    const exact::LayerBase base = exact::layer_base(conv, x[0], style, exact::up_layer_of(x.device()));
     const std::int64_t k = std::min(n / 2, conv.inputs);
     const at::Tensor channels = at::arange(k, at::TensorOptions(device_).dtype(at::kLong));
     const at::Tensor plus = style.index_select(0, channels) + 1, minus = plus - 2;

@@ -37,7 +37,7 @@ std::string told(const std::string& what, const at::Tensor& x) {
 // lose an overflow of both.
 at::Tensor output_of(const exact::Network& network, const exact::Conv& conv, const at::Tensor& x,
                      const at::Tensor& style, const at::Tensor& noise, at::ScalarType type) {
-  const exact::LayerBase base = exact::layer_base(conv, x[0], style);
+  const exact::LayerBase base = exact::layer_base(conv, x[0], style, exact::up_layer_of(x.device()));
   const at::Tensor u = base.linear * at::rsqrt(base.variance) * std::numbers::sqrt2;  // [r r, outputs]
   at::Tensor y = u.t().view({1, conv.outputs, conv.resolution, conv.resolution});
   y = y.to(type).contiguous(at::MemoryFormat::ChannelsLast);

@@ -42,12 +42,23 @@ at::Tensor sliding_planes(const Conv& conv, const at::Tensor& planes) {
   return at::conv_transpose2d(planes.unsqueeze(1), turned, {}, 2).squeeze(1).contiguous();
 }
 
-// [1, inputs, h, w] -> [1, outputs, r, r], as the layer defines it.
-at::Tensor convolve(const Conv& conv, const at::Tensor& x) {
+// [1, inputs, h, w] channels last -> [1, outputs, r, r], as the layer defines it.
+at::Tensor convolve(const Conv& conv, const at::Tensor& x, UpLayer up_layer) {
   if (!conv.up) return at::conv2d(x, conv.weight, {}, 1, 1);
+  if (up_layer == UpLayer::Strips) {
+    FoldedConv linear;
+    linear.conv = &conv;
+    linear.weight = up_layer_weight(conv.weight, at::kFloat);
+    at::Tensor y = empty_pictures(1, conv.outputs, conv.resolution, x);
+    up_layer_cpu(linear, x, y);
+    return y;
+  }
   const at::Tensor t = at::conv_transpose2d(x, conv.weight.transpose(0, 1), {}, 2);
   return at::conv2d(t, at::outer(conv.filter, conv.filter).expand({conv.outputs, 1, 4, 4}), {}, 1, 1, 1, conv.outputs);
 }
+
+// √2 / σ
+at::Tensor gain_of(const at::Tensor& variance) { return at::rsqrt(variance) * std::numbers::sqrt2; }
 
 }  // namespace
 
@@ -65,7 +76,7 @@ FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noi
 
 FoldedConv fold(const Conv& conv, const at::Tensor& style, const at::Tensor& noise, double limit, at::ScalarType type,
                 UpLayer up_layer) {
-  const at::Tensor gain = at::rsqrt(at::matmul(conv.power, style.square()) + conv.epsilon) * std::numbers::sqrt2;
+  const at::Tensor gain = gain_of(at::matmul(conv.power, style.square()) + conv.epsilon);
   const at::Tensor weight = conv.weight * style.view({1, -1, 1, 1}) * gain.view({-1, 1, 1, 1});
   FoldedConv folded;
   folded.conv = &conv;
@@ -113,14 +124,21 @@ at::Tensor run_layer(const FoldedConv& folded, const at::Tensor& x, Painting& pa
   return y;
 }
 
-LayerBase layer_base(const Conv& conv, const at::Tensor& input, const at::Tensor& style) {
+LayerBase layer_base(const Conv& conv, const at::Tensor& input, const at::Tensor& style, UpLayer up_layer) {
   LayerBase base;
   base.input = input.to(at::kFloat);
   base.style = style;
-  const at::Tensor u = convolve(conv, (base.input * style.view({-1, 1, 1})).unsqueeze(0))[0];
-  base.linear = u.flatten(1).t().contiguous();
+  const at::Tensor x = (base.input * style.view({-1, 1, 1})).unsqueeze(0).contiguous(at::MemoryFormat::ChannelsLast);
+  base.linear = convolve(conv, x, up_layer).permute({0, 2, 3, 1}).reshape({-1, conv.outputs}).contiguous();
   base.variance = at::matmul(conv.power, style.square()) + conv.epsilon;
   return base;
+}
+
+at::Tensor base_output(const FoldedConv& folded, const LayerBase& base, Painting& painting) {
+  const std::int64_t side = folded.conv->resolution;
+  at::Tensor y = (base.linear * gain_of(base.variance)).view({1, side, side, -1}).permute({0, 3, 1, 2});
+  finish(folded, y, painting, true);
+  return y;
 }
 
 at::Tensor perturbed_layer(const FoldedConv& folded, const LayerBase& base, const at::Tensor& channels,
@@ -134,8 +152,7 @@ at::Tensor perturbed_layer(const FoldedConv& folded, const LayerBase& base, cons
   const at::Tensor style = base.style.index_select(0, channels);
   const at::Tensor values = at::stack({plus, minus});  // [2, K]
   const at::Tensor variance = base.variance + (values.square() - style.square()).unsqueeze(2) * power;
-  const at::Tensor gains =  // [2, K, outputs]
-      (at::rsqrt(variance.clamp_min(conv.epsilon)) * std::numbers::sqrt2).contiguous();
+  const at::Tensor gains = gain_of(variance.clamp_min(conv.epsilon)).contiguous();  // [2, K, outputs]
   at::Tensor y = empty_pictures(2 * channels.numel(), conv.outputs, conv.resolution, folded.weight);
   perturb_channels(planes, taps, base.linear, (values - style).contiguous(), gains, folded.bias, folded.noise,
                    folded.limit, y);

@@ -65,7 +65,10 @@ struct LayerBase {
   at::Tensor style;     // [inputs]
   at::Tensor variance;  // [outputs]: σ², epsilon included
 };
-LayerBase layer_base(const Conv& conv, const at::Tensor& input, const at::Tensor& style);
+LayerBase layer_base(const Conv& conv, const at::Tensor& input, const at::Tensor& style, UpLayer up_layer);
+
+/// What the layer makes of its base: [1, outputs, r, r] float32, channels last. Of `folded` all but the weight is asked for.
+at::Tensor base_output(const FoldedConv& folded, const LayerBase& base, Painting& painting);
 
 /// The layer's output for K channels, each with both values: a rank-1 update of u and of σ². channels [K] int64, plus and
 /// minus [K] -> [2 K, outputs, r, r], channels last, plus first, in the weight's type.

@@ -37,20 +37,18 @@ Painter::Painter(const Network& network, const Canvas& canvas, const std::vector
     rgb_styles_.push_back(styles[static_cast<std::size_t>(layer.layer)]);
     folded_rgb_.push_back(fold(layer, rgb_styles_.back(), network.limit()));
   }
-  // The base runs in IEEE's float32 even where the sweep is TF32's: its linear parts are what every perturbed layer
-  // starts from, and a changed channel may cancel most of them.
+  // The base runs in IEEE's float32 whatever the sweep's type is: its linear parts are what every perturbed layer starts
+  // from, and a changed channel may cancel most of them.
   at::Tensor x = network.input.unsqueeze(0).contiguous(at::MemoryFormat::ChannelsLast);
   at::Tensor total = at::zeros({1, 3, canvas.size(), canvas.size()}, network.input.options());
   for (std::size_t i = 0; i < network.convs.size(); ++i) {
     const Conv& conv = network.convs[i];
     const at::Tensor& style = styles[static_cast<std::size_t>(conv.layer)];
     folded_.push_back(fold(conv, style, noise[i], network.limit(), settings.type, settings.up_layer()));
-    bases_.push_back(layer_base(conv, x[0], style));
+    bases_.push_back(layer_base(conv, x[0], style, settings.up_layer()));
     total = total.clone();
     Painting to = painting(i, total);
-    const bool single = settings.type == at::kFloat;
-    x = run_layer(
-        single ? folded_.back() : fold(conv, style, noise[i], network.limit(), at::kFloat, settings.up_layer()), x, to);
+    x = base_output(folded_.back(), bases_.back(), to);
     if (to.rgb == nullptr) continue;
     rgb_inputs_.push_back(x[0]);
     totals_.push_back(total[0]);

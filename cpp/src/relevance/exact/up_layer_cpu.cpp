@@ -30,8 +30,8 @@ constexpr std::int64_t kStripBytes = 1 << 19;  // of products at a time: a part 
 struct Block {
   std::int64_t side, channels, count;  // of the source; of the result; of this block
   const float* filter;                 // [4]
-  const float* bias;
-  const float* noise;  // [2 side, 2 side], or null
+  const float* bias;                   // or null: the linear part alone is wanted
+  const float* noise;                  // [2 side, 2 side], or null
   float limit;
 };
 
@@ -93,7 +93,7 @@ class UpSampler {
                folded.conv->outputs,
                0,
                folded.conv->filter.const_data_ptr<float>(),
-               folded.bias.const_data_ptr<float>(),
+               folded.bias.defined() ? folded.bias.const_data_ptr<float>() : nullptr,
                folded.noise.defined() ? folded.noise.const_data_ptr<float>() : nullptr,
                static_cast<float>(folded.limit)},
         blocks_((whole_.channels + lanes_.width - 1) / lanes_.width),
@@ -109,7 +109,7 @@ class UpSampler {
       const std::int64_t first = i * lanes_.width;
       Block block = whole_;
       block.count = std::min(lanes_.width, whole_.channels - first);
-      block.bias += first;
+      if (block.bias != nullptr) block.bias += first;
       float* pending = pending_.data() + i * 4 * plane();
       PendingRows here{pending, pending + plane(), pending + 2 * plane(), pending + 3 * plane()};
       if (done_ % 2 == 1) std::swap(here.third, here.last);

@@ -17,7 +17,8 @@ struct FoldedConv;
 /// weight [outputs, inputs, 3, 3] -> [inputs, 9 outputs] in `type`: the right side of the product.
 at::Tensor up_layer_weight(const at::Tensor& weight, at::ScalarType type);
 
-/// x [n, inputs, h, h] channels last, of the weight's type -> y [n, outputs, 2 h, 2 h] channels last, written, activated.
+/// x [n, inputs, h, h] channels last, of the weight's type -> y [n, outputs, 2 h, 2 h] channels last, written, activated;
+/// the linear part alone where `folded` has no bias.
 void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y);
 
 /// Bytes that it takes beside x and y, on one thread.

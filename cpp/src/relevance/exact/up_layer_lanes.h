@@ -109,14 +109,16 @@ STYLECLIP_LANE_INLINE void column(const Lanes& a, const Lanes& b, const Lanes& c
   store<true>(t.last, kLanes, rows.third + at);
   store<true>(t.part, kLanes, rows.part + at);
   if constexpr (Write) {
-    even += bias;
-    odd += bias;
-    if (to.noise != nullptr) {
-      even += to.noise[x];
-      odd += to.noise[2 * block.side + x];
+    if (block.bias != nullptr) {
+      even += bias;
+      odd += bias;
+      if (to.noise != nullptr) {
+        even += to.noise[x];
+        odd += to.noise[2 * block.side + x];
+      }
+      activate(even, block.limit);
+      activate(odd, block.limit);
     }
-    activate(even, block.limit);
-    activate(odd, block.limit);
     store<Full>(even, block.count, to.y + x * block.channels);
     store<Full>(odd, block.count, to.y + (2 * block.side + x) * block.channels);
   }
@@ -143,8 +145,8 @@ STYLECLIP_LANE_INLINE void filter_row(const T* products, const Block& block, con
 template <bool Full, typename T>
 STYLECLIP_LANE_INLINE void filter_rows(const T* products, std::int64_t first, std::int64_t count, const Block& block,
                                        PendingRows rows, T* y) {
-  Lanes bias;
-  load<Full>(block.bias, block.count, bias);
+  Lanes bias{};
+  if (block.bias != nullptr) load<Full>(block.bias, block.count, bias);
   const std::int64_t width = 2 * block.side;
   for (std::int64_t i = first; i < first + count; ++i) {
     RowPair<T> to;
