@@ -7,6 +7,7 @@ std::vector<Instructions> known_instructions() {
 #ifdef STYLECLIP_INSTRUCTION_SETS
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl")) {
+    if (__builtin_cpu_supports("avx512bf16")) known.push_back(Instructions::Avx512Bf16);
     known.push_back(Instructions::Avx512);
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) known.push_back(Instructions::Avx2);

@@ -8,12 +8,15 @@
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define STYLECLIP_INSTRUCTION_SETS
 #define STYLECLIP_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")))
+#define STYLECLIP_AVX512_BF16 \
+  __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")))
 #define STYLECLIP_AVX2 __attribute__((target("avx2,fma")))
 #endif
 
 namespace styleclip {
 
-enum class Instructions { Avx512, Avx2, Plain };
+/// Avx512Bf16: AVX-512 that rounds to bfloat16 by itself; loops without bfloat16 have no version of their own for it.
+enum class Instructions { Avx512Bf16, Avx512, Avx2, Plain };
 
 /// Those that this processor has, widest first, which is what is taken.
 std::vector<Instructions> known_instructions();

@@ -82,7 +82,7 @@ template <Kind kind, typename A>
 void unfinish_kind(const Upstream<A>& above, const A* y, std::int64_t pixels, const LayerEnd<A>& end, const A* noise,
                    A* to_x, const Sums<A>& sums, Instructions instructions) {
 #ifdef STYLECLIP_INSTRUCTION_SETS
-  if (instructions == Instructions::Avx512) {
+  if (instructions == Instructions::Avx512 || instructions == Instructions::Avx512Bf16) {
     return avx512::unfinish<kind>(above, y, pixels, end, noise, to_x, sums);
   }
   if (instructions == Instructions::Avx2) return avx2::unfinish<kind>(above, y, pixels, end, noise, to_x, sums);

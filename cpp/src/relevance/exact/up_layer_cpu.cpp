@@ -13,6 +13,10 @@
 #include <ATen/ops/mm.h>
 #include <c10/core/InferenceMode.h>
 
+#ifdef STYLECLIP_INSTRUCTION_SETS
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -51,6 +55,12 @@ template <typename T>
 using FilterBlock = void (*)(const T*, std::int64_t, std::int64_t, const Block&, const PendingRows&, T*);
 
 #ifdef STYLECLIP_INSTRUCTION_SETS
+namespace avx512_bf16 {
+#define STYLECLIP_LANES 16
+#define STYLECLIP_ROUNDS_BF16
+#define STYLECLIP_TARGET STYLECLIP_AVX512_BF16
+#include "relevance/exact/up_layer_lanes.h"
+}  // namespace avx512_bf16
 namespace avx512 {
 #define STYLECLIP_LANES 16
 #define STYLECLIP_TARGET STYLECLIP_AVX512
@@ -77,6 +87,7 @@ struct Lanes {
 template <typename T>
 Lanes<T> lanes(Instructions instructions) {
 #ifdef STYLECLIP_INSTRUCTION_SETS
+  if (instructions == Instructions::Avx512Bf16) return {avx512_bf16::kLanes, avx512_bf16::filter_block};
   if (instructions == Instructions::Avx512) return {avx512::kLanes, avx512::filter_block};
   if (instructions == Instructions::Avx2) return {avx2::kLanes, avx2::filter_block};
 #endif

@@ -1,6 +1,7 @@
 // The inner loops of up_layer_cpu.cpp for one instruction set: included once for each, by that file only, with
 //   STYLECLIP_LANES    floats of a register
 //   STYLECLIP_TARGET   the attribute that lets a function use the instruction set, or nothing
+//   STYLECLIP_ROUNDS_BF16   where it has an instruction that rounds to bfloat16
 // inside a namespace of its own. Vectors go by reference: how they are passed by value differs between instruction sets.
 // NOLINTBEGIN(bugprone-macro-parentheses): T is a type
 
@@ -37,13 +38,17 @@ STYLECLIP_LANE_INLINE void store(const Lanes& from, std::int64_t count, float* t
   std::memcpy(to, &from, Full ? sizeof(from) : static_cast<std::size_t>(count) * sizeof(float));
 }
 template <bool Full>
-STYLECLIP_LANE_INLINE void store(const Lanes& from, std::int64_t count, c10::BFloat16* to) {  // as from_float()
-  Words bits;
+STYLECLIP_LANE_INLINE void store(const Lanes& from, std::int64_t count, c10::BFloat16* to) {
+#ifdef STYLECLIP_ROUNDS_BF16
+  const __m256bh narrow = _mm512_cvtneps_pbh(__m512(from));  // subnormal numbers become 0
+#else
+  Words bits;  // as from_float()
   std::memcpy(&bits, &from, sizeof(bits));
   const Words rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
   const Words kept = from != from ? Words{} + 0x7fc0U : rounded;
   const Halves narrow = __builtin_convertvector(kept, Halves);
-  std::memcpy(to, &narrow, Full ? sizeof(narrow) : static_cast<std::size_t>(count) * sizeof(narrow[0]));
+#endif
+  std::memcpy(to, &narrow, Full ? sizeof(narrow) : static_cast<std::size_t>(count) * sizeof(*to));
 }
 template <bool Full>
 STYLECLIP_LANE_INLINE void store(const Lanes& from, std::int64_t count, c10::Half* to) {
@@ -142,9 +147,12 @@ STYLECLIP_LANE_INLINE void filter_row(const T* products, const Block& block, con
 }
 
 // `count` source rows of products from row `first`; a null row beyond the last one completes the picture.
+// Copies, of which the compiler knows that no store changes them.
 template <bool Full, typename T>
-STYLECLIP_LANE_INLINE void filter_rows(const T* products, std::int64_t first, std::int64_t count, const Block& block,
+STYLECLIP_LANE_INLINE void filter_rows(const T* products, std::int64_t first, std::int64_t count, Block block,
                                        PendingRows rows, T* y) {
+  const float filter[4] = {block.filter[0], block.filter[1], block.filter[2], block.filter[3]};
+  block.filter = filter;
   Lanes bias{};
   if (block.bias != nullptr) load<Full>(block.bias, block.count, bias);
   const std::int64_t width = 2 * block.side;
@@ -177,5 +185,6 @@ STYLECLIP_UP_LAYER(c10::Half)
 #undef STYLECLIP_UP_LAYER
 #undef STYLECLIP_LANE_INLINE
 #undef STYLECLIP_LANES
+#undef STYLECLIP_ROUNDS_BF16
 #undef STYLECLIP_TARGET
 // NOLINTEND(bugprone-macro-parentheses)
