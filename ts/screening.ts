@@ -20,18 +20,18 @@ export interface ScreenOptions extends Omit<
   channels?: number | undefined;
   /**
    * Candidates after the gradient: `margin` times `channels`, or, with a β, those whose gradient says |r| ≥ β / `margin`, and
-   * with `'auto'` at least `margin` times 20. At least 1. Default 3.5.
+   * with `'auto'` at least `margin` times 20. At least 1. Default 3.
    */
   margin?: number | undefined;
   /**
    * Backward passes a picture beside the text's own, 1 or more. They estimate how long a channel's gradient is, to about
-   * 1/√(2 probes) in a picture; as many as the embedding has numbers make it exact. Default 4, or 400 / `images` where there
+   * 1/√(2 probes) in a picture; as many as the embedding has numbers make it exact. Default 5, or 500 / `images` where there
    * are fewer than 100.
    */
   probes?: number | undefined;
   /**
-   * Probability with which a candidate that gets no more pictures is not wanted, each time it is looked at: after 8, 11, 15, 20, …
-   * pictures. Above 0.5, below 1. Default 0.99.
+   * Probability with which a candidate that gets no more pictures is not wanted, each time it is looked at: after 8, 9, 10, 11, …
+   * pictures, ever farther apart. Above 0.5, below 1. Default 0.99.
    */
   confidence?: number | undefined;
 }
@@ -76,7 +76,7 @@ export function screenSettings(o: ScreenOptions): Omit<NativeScreenOptions, 'tex
     channels: checkInteger(channels ?? DEFAULT_CHANNELS, 'channels', 1, 2 ** 31 - 1),
     automatic: beta === 'auto',
     ...(beta === undefined || beta === 'auto' ? {} : { beta: checkNumber(beta, 'beta', 0, 1) }),
-    margin: checkNumber(o.margin ?? 3.5, 'margin', 1, 1000),
+    margin: checkNumber(o.margin ?? 3, 'margin', 1, 1000),
     probes: o.probes === undefined ? 0 : checkInteger(o.probes, 'probes', 1, 100_000),
     confidence,
   };

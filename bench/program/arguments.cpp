@@ -36,7 +36,7 @@ constexpr std::array kOptions = {
     Option{"check-images", "0", "of that comparison; 0: as many as --images"},
     Option{"keep", "100", "screened: channels wanted of a direction"},
     Option{"beta", "", "screened: in their place, the least |relevance| of those wanted"},
-    Option{"margin", "3.5", "screened: candidates for each channel wanted"},
+    Option{"margin", "3", "screened: candidates for each channel wanted"},
     Option{"probes", "0", "screened: random directions a picture beside the text; 0: chosen"},
     Option{"confidence", "0.99", "screened: with which a candidate that is given up is not wanted"},
     Option{"directions", "3", "screened: how many"},

@@ -179,10 +179,10 @@ TEST_CASE("screened: exact rows of all pictures, of the channels that exact woul
   const RelevanceRows exact = styleclip::sweep_exact(tiny::generator(), tiny::clip(), statistics(), options, {});
   const ScreenedRows found = run(options, screen);
   CHECK(found.of == std::ssize(exact.channels));
-  CHECK(found.candidates == 21);  // 3.5 times 6
+  CHECK(found.candidates == 18);  // 3 times 6
   CHECK(found.rows.implementation == "exact");
   CHECK(std::ssize(found.rows.channels) < found.candidates);
-  CHECK(found.probes == 7);  // 400 / 60
+  CHECK(found.probes == 9);  // 500 / 60
   CHECK(found.rows.images < 60 * (1 + found.probes) + 2 * 60 * found.candidates);
 
   const at::Tensor r = relevances(exact, screen.text);

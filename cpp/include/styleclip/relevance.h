@@ -111,9 +111,9 @@ struct ScreenOptions {
   std::optional<double> beta;
   bool automatic = false;
   /// Candidates after the gradient: `margin` times `channels`, and those with |r| >= β / margin. At least 1.
-  double margin = 3.5;
-  /// Random directions a picture, beside the text, that tell how long a channel's gradient is; 0: 4, or more where 100 · 4
-  /// of them would not be had from all pictures.
+  double margin = 3;
+  /// Random directions a picture, beside the text, that tell how long a channel's gradient is; 0: 5, or 500 / pictures
+  /// where there are fewer than 100.
   std::int64_t probes = 0;
   double confidence = 0.99;  // with which a candidate that is given up is not wanted, each time it is looked at
 };
@@ -125,10 +125,11 @@ struct ScreenedRows {
   std::int64_t probes = 0;              // used
 };
 
-/// The channels of one text, in three steps. The gradient along it in every sample picture ranks all channels. The candidates'
-/// pictures are painted as sweep_exact does; after 8, 11, 15, 20, … of them a candidate whose |r| is below what is wanted with
-/// the confidence asked for is given up. Those left have all pictures. `rows.images` counts backward passes and pictures.
-/// Throws as sweep_exact and sweep_gradient; EmptySelection where no channel comes into question.
+/// The channels of one text, in three steps. The gradient along it in every sample picture ranks all channels. The
+/// candidates' pictures are painted as sweep_exact does; after 8, 9, 10, 11, … of them, ever farther apart, a candidate
+/// whose |r| is below what is wanted with the confidence asked for is given up. Those left have all pictures.
+/// `rows.images` counts backward passes and pictures. Throws as sweep_exact and sweep_gradient; EmptySelection where no
+/// channel comes into question.
 ScreenedRows sweep_screened(Generator& generator, Clip& clip, const StyleStatistics& statistics,
                             const SweepOptions& options, const ScreenOptions& screen, const RunContext& run);
 

@@ -36,10 +36,10 @@ namespace styleclip {
 namespace {
 
 constexpr std::int64_t kAutomaticChannels = 20;  // of a direction's automatic β
-constexpr std::int64_t kLeastProbes = 4;         // a picture
-constexpr std::int64_t kProbes = 400;            // of all pictures
+constexpr std::int64_t kLeastProbes = 5;         // a picture
+constexpr std::int64_t kProbes = 500;            // of all pictures
 constexpr std::int64_t kFirstLook = 8;           // pictures
-constexpr double kLookGrowth = 1.15;
+constexpr double kLookGrowth = 1.08;
 constexpr std::int64_t kPicturesApart = 32;  // whose sums are held apart, at most
 constexpr std::int64_t kMemoryShare = 8;     // of the memory bound: for the candidates' differences, and for those sums
 

@@ -151,7 +151,7 @@ export function sweepCommand(command: Command, start: Start): Command {
     .addOption(
       new Option(
         '--margin <m>',
-        'of the method screened: so many times as many are looked at exactly (default: 3.5)',
+        'of the method screened: so many times as many are looked at exactly (default: 3)',
       ).argParser(parse.numberWithin(1, 1000)),
     )
     .addOption(
