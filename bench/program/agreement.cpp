@@ -66,8 +66,12 @@ ordered_json relevance(const at::Tensor& rows, const at::Tensor& truth, const at
 
 }  // namespace
 
+double distance(const at::Tensor& differences, const at::Tensor& others) {
+  return (differences - others).square().sum(-1).mean().sqrt().item<double>();
+}
+
 double noise_of(const at::Tensor& differences, const at::Tensor& others) {
-  const double seen = (differences - others).square().sum(-1).mean().sqrt().item<double>();
+  const double seen = distance(differences, others);
   return seen > kLeastNoise ? seen : std::isnan(seen) ? seen : kLeastNoise;
 }
 
@@ -78,7 +82,8 @@ ordered_json agreement(const at::Tensor& differences, const at::Tensor& truth, d
   const at::Tensor cosine = (rows * wanted).sum(1);
   const at::Tensor resolved = std::get<0>(truth.norm(2, 2).median(1)) >= kResolved * noise;
   const auto count = resolved.sum().item<std::int64_t>();
-  ordered_json json = {{"meanDifference", {{"largest", moved}, {"inEpsilons", moved / noise}}},
+  ordered_json json = {{"distance", distance(differences, truth)},
+                       {"meanDifference", {{"largest", moved}, {"inEpsilons", moved / noise}}},
                        {"cosine",
                         {{"lowestResolved", count > 0 ? ordered_json(cosine.index({resolved}).min().item<double>())
                                                       : ordered_json(nullptr)},
@@ -90,12 +95,15 @@ ordered_json agreement(const at::Tensor& differences, const at::Tensor& truth, d
   return json;
 }
 
-std::string disagreement(const ordered_json& agreement, Precision precision) {
+std::string disagreement(const ordered_json& agreement, Precision precision, std::optional<double> plain) {
   const double moved = agreement["meanDifference"]["inEpsilons"];
   const ordered_json& cosine = agreement["cosine"];
   if (precision != Precision::Float32) {
-    const double middle = cosine["median"];
-    return middle >= 0.99 ? "" : "half of the rows have a cosine below " + std::to_string(middle);
+    const double middle = cosine["median"], far = agreement["distance"];
+    if (middle >= 0.99 || (plain && far <= 2 * *plain)) return "";
+    return "half of the rows have a cosine below " + std::to_string(middle) +
+           (plain ? ", and differences are " + std::to_string(far / *plain) + " times as far off as plain libtorch's"
+                  : "");
   }
   if (!(moved <= 4)) return "a mean difference is off by " + std::to_string(moved) + " ε";
   if (!cosine["lowestResolved"].is_null() && !(cosine["lowestResolved"].get<double>() >= 0.99999)) {

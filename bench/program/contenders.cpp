@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "agreement.h"
+#include "relevance/precision.h"
 #include "styleclip/error.h"
 #include "timing.h"
 
@@ -105,22 +107,37 @@ Run Sweeps::run(const Contender& contender, const Load& load) const {
   return result;
 }
 
-// Picture by picture: then the sums hold one unit difference and its length.
 at::Tensor Sweeps::differences(const Contender& contender, const Load& load) const {
+  return differences(models_, contender, load);
+}
+
+// Picture by picture: then the sums hold one unit difference and its length.
+at::Tensor Sweeps::differences(const Models& models, const Contender& contender, const Load& load) const {
   const RunContext context;
   const SweepOptions asked = options(contender, load);
   const SweepInputs swept = inputs(contender, load);
-  const auto engine = make_engine(contender.method, {*models_.generator, *models_.clip, swept, asked, context});
+  const auto engine = make_engine(contender.method, {*models.generator, *models.clip, swept, asked, context});
   const auto rows = static_cast<std::int64_t>(swept.moving.size());
-  const std::int64_t dim = models_.clip->embedding_dim();
+  const std::int64_t dim = models.clip->embedding_dim();
   at::Tensor all = at::empty({rows, load.images, dim}, at::kDouble);
   ProgressMeter meter(context, "sweep", 2 * rows * load.images, "images");
   for (std::int64_t picture = 0; picture < load.images; ++picture) {
-    RelevanceSums sums(rows, dim, at::Device(models_.generator->device()));
+    RelevanceSums sums(rows, dim, at::Device(models.generator->device()));
     engine->run({0, rows, picture, 1}, sums, meter);
     all.select(1, picture).copy_((sums.sum * sums.magnitude.unsqueeze(1)).to(at::kCPU));
   }
   return all;
+}
+
+std::string fault_of(const Contender& contender, nlohmann::ordered_json& agreement, const Sweeps& sweeps,
+                     const Arguments& arguments, const Load& load, const at::Tensor& truth) {
+  const Precision precision = contender.precision;
+  const std::string fault = disagreement(agreement, precision);
+  if (fault.empty() || (precision != Precision::Float16 && precision != Precision::BFloat16)) return fault;
+  const Models half = load_models(arguments, precision_name(precision));
+  const double plain = distance(sweeps.differences(half, contender_named("reference"), load), truth);
+  agreement["distanceOfPlain"] = plain;
+  return disagreement(agreement, precision, plain);
 }
 
 }  // namespace styleclip::bench

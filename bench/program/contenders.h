@@ -59,6 +59,8 @@ class Sweeps {
   Run run(const Contender& contender, const Load& load) const;
   /// Differences of the unit embeddings, un-normalised: [channels that move, pictures, dim] float64 on the CPU.
   at::Tensor differences(const Contender& contender, const Load& load) const;
+  /// The same by other models, of the same weights in another type, from this generator's codes and statistics.
+  at::Tensor differences(const Models& models, const Contender& contender, const Load& load) const;
   /// The flat channels that `load` sweeps.
   SweepInputs inputs(const Contender& contender, const Load& load) const;
 
@@ -67,5 +69,11 @@ class Sweeps {
  private:
   Models models_;
 };
+
+/// disagreement() of a contender whose agreement() with the truth [channels, pictures, dim] is given. A half precision that
+/// is far off is held against the archives' own code in that type, run by libtorch alone, whose distance is added to the
+/// agreement: random weights lose more to rounding than trained ones, whoever rounds.
+std::string fault_of(const Contender& contender, nlohmann::ordered_json& agreement, const Sweeps& sweeps,
+                     const Arguments& arguments, const Load& load, const at::Tensor& truth);
 
 }  // namespace styleclip::bench

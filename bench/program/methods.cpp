@@ -30,7 +30,7 @@ ordered_json answer_methods(const Arguments& arguments) {
     ordered_json entry = {{"name", contender.name}};
     try {
       entry["agreement"] = agreement(sweeps.differences(contender, checked), truth, noise, {}, 0);
-      const std::string fault = disagreement(entry["agreement"], contender.precision);
+      const std::string fault = fault_of(contender, entry["agreement"], sweeps, arguments, checked, truth);
       if (fault.empty() || contender.precision != Precision::Float32) able.push_back(contender);
       if (!fault.empty()) {
         entry["reason"] = fault;

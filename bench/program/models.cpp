@@ -29,12 +29,6 @@ class TemporaryFile {
   std::string path_;
 };
 
-LoadOptions on(const std::string& device) {
-  LoadOptions options;
-  options.device = device;
-  return options;
-}
-
 // Freshly made generators have no noise and no biases: both are given some, in place.
 void make_lifelike(Generator& generator) {
   at::Generator engine = at::make_generator<at::CPUGeneratorImpl>(5);
@@ -52,7 +46,7 @@ void make_lifelike(Generator& generator) {
 
 }  // namespace
 
-std::shared_ptr<Generator> random_generator(std::int64_t size, std::int64_t channel_max, const std::string& device) {
+std::shared_ptr<Generator> random_generator(std::int64_t size, std::int64_t channel_max, const LoadOptions& options) {
   const TemporaryFile file("generator-" + std::to_string(size) + ".pt");
   MakeRequest request;
   request.kind = "stylegan2";
@@ -60,17 +54,19 @@ std::shared_ptr<Generator> random_generator(std::int64_t size, std::int64_t chan
       nlohmann::json{{"image_size", size}, {"channel_base", 32768}, {"channel_max", channel_max}}.dump();
   request.seed = 1;
   write_archive(request, file.path(), {});
-  std::shared_ptr<Generator> generator = Generator::load(file.path(), on(device));
+  std::shared_ptr<Generator> generator = Generator::load(file.path(), options);
   make_lifelike(*generator);
   return generator;
 }
 
-Models load_models(const Arguments& arguments) {
-  const std::string& device = arguments.text("device");
+Models load_models(const Arguments& arguments, const std::string& dtype) {
+  LoadOptions options;
+  options.device = arguments.text("device");
+  options.dtype = dtype;
   Models models;
   models.generator = arguments.text("generator").empty()
-                         ? random_generator(arguments.number("size"), arguments.number("channel-max"), device)
-                         : Generator::load(arguments.text("generator"), on(device));
+                         ? random_generator(arguments.number("size"), arguments.number("channel-max"), options)
+                         : Generator::load(arguments.text("generator"), options);
   if (arguments.text("clip").empty()) {
     const TemporaryFile file("clip.pt");
     MakeRequest request;
@@ -78,9 +74,9 @@ Models load_models(const Arguments& arguments) {
     request.config_json = nlohmann::json{{"preset", arguments.text("clip-preset")}}.dump();
     request.seed = 2;
     write_archive(request, file.path(), {});
-    models.clip = Clip::load(file.path(), on(device));
+    models.clip = Clip::load(file.path(), options);
   } else {
-    models.clip = Clip::load(arguments.text("clip"), on(device));
+    models.clip = Clip::load(arguments.text("clip"), options);
   }
   models.statistics = style_statistics(*models.generator, arguments.number("samples"), {}, {});
   return models;

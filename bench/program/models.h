@@ -17,10 +17,10 @@ struct Models {
 };
 
 /// Loads both on the device asked for. Random ones are made first, in a temporary folder that is gone afterwards; their
-/// noise strengths and biases are not zero, as a trained generator's are not.
-Models load_models(const Arguments& arguments);
+/// noise strengths and biases are not zero, as a trained generator's are not. `dtype`: of weights and arithmetic.
+Models load_models(const Arguments& arguments, const std::string& dtype = "float32");
 /// A generator of random weights with config-f's channels.
-std::shared_ptr<Generator> random_generator(std::int64_t size, std::int64_t channel_max, const std::string& device);
+std::shared_ptr<Generator> random_generator(std::int64_t size, std::int64_t channel_max, const LoadOptions& options);
 
 nlohmann::ordered_json describe(const Models& models);
 

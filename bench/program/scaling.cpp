@@ -43,7 +43,9 @@ ordered_json answer_scaling(const Arguments& arguments) {
     loads.push_back(load);
     Models own = models;
     if (by == "resolution") {
-      own.generator = random_generator(step, arguments.number("channel-max"), models.generator->device());
+      LoadOptions options;
+      options.device = models.generator->device();
+      own.generator = random_generator(step, arguments.number("channel-max"), options);
       own.statistics = style_statistics(*own.generator, arguments.number("samples"), {}, {});
     }
     sweeps.emplace_back(std::move(own));

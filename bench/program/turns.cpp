@@ -88,8 +88,9 @@ ordered_json agreements(const Sweeps& sweeps, const Arguments& arguments, const 
   for (const std::string name : request.at("contenders")) {
     try {
       const at::Tensor got = name == "exact" ? exact : sweeps.differences(contender_named(name), load);
-      all[name] = agreement(got, name == "exact" ? reference : exact, noise, directions, survivors);
-      const std::string fault = disagreement(all[name], contender_named(name).precision);
+      const at::Tensor truth = name == "exact" ? reference : exact;
+      all[name] = agreement(got, truth, noise, directions, survivors);
+      const std::string fault = fault_of(contender_named(name), all[name], sweeps, arguments, load, truth);
       if (!fault.empty()) all[name]["reason"] = fault;
     } catch (const Error& error) {
       all[name] = {{"reason", error.what()}};
