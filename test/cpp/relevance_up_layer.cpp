@@ -84,6 +84,31 @@ TEST_CASE("the CPU's up layer: every instruction set, number type, any size and 
   }
 }
 
+TEST_CASE("the CPU's up layer: without a bias the linear part alone, negative numbers as they are, unclamped") {
+  const c10::InferenceMode guard;
+  at::manual_seed(12);
+  Conv conv;
+  conv.inputs = 7;
+  conv.outputs = 35;
+  conv.resolution = 10;
+  conv.up = true;
+  conv.filter = at::tensor({0.3F, 0.7F, 0.8F, 0.2F});
+  const at::Tensor weight = at::randn({conv.outputs, conv.inputs, 3, 3});
+  const at::Tensor x = at::randn({2, conv.inputs, 5, 5}).contiguous(at::MemoryFormat::ChannelsLast);
+  FoldedConv linear;
+  linear.conv = &conv;
+  linear.weight = styleclip::exact::up_layer_weight(weight, at::kFloat);
+  linear.limit = 0.5;
+  const at::Tensor wide = x.to(at::kDouble), filter = conv.filter.to(at::kDouble), w = weight.to(at::kDouble);
+  const at::Tensor wanted = filtered(wide, w, filter), sizes = filtered(wide.abs(), w.abs(), filter);
+  const double u = rounding::roundoff(at::kFloat) * static_cast<double>(conv.inputs + 24);
+  for (const Instructions instructions : styleclip::known_instructions()) {
+    at::Tensor y = at::empty({2, conv.outputs, 10, 10}, x.options(), at::MemoryFormat::ChannelsLast).fill_(NAN);
+    styleclip::exact::up_layer_cpu(linear, x, y, instructions);
+    CHECK(((y.to(at::kDouble) - wanted).abs() - u * sizes).max().item<double>() <= 0);
+  }
+}
+
 TEST_CASE("the CPU's up layer: NaN stays NaN and infinity is clamped") {
   const c10::InferenceMode guard;
   Conv conv;

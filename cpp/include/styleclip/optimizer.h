@@ -36,7 +36,7 @@ struct OptimizerOptions {
   double tolerance = 1e-3;
   /// Starts a problem: the first at the source, others around it, `spread` standard deviations away a number.
   std::int64_t restarts = 1;
-  double spread = 0.3;
+  double spread = 1;
   /// Of the restarts.
   std::uint64_t seed = 0;
   /// Problems that go through the models at once; 0: by memory.

@@ -10,8 +10,8 @@ namespace {
 
 constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
 constexpr std::int64_t kLines = std::int64_t{1} << 24;  // bytes that add_to_canvas holds at most, for several pictures
-// Copies of an activation that the base pass makes beside what it leaves: the input with its style, the convolution's and
-// the filter's outputs in libtorch's order and in oneDNN's.
+// Copies of an activation that the base pass makes beside what it leaves: the input with its style and once more in the order
+// of channels last; of the linear part the convolution's and the filter's outputs and, in order, the result.
 constexpr std::int64_t kBaseCopies = 5;
 constexpr std::int64_t kFoldCopies = 3;  // of a convolution's weights, while they are folded
 
