@@ -46,11 +46,11 @@ Site site_of(const Thread& thread) {
 }
 
 /// Brings the thread into round `round` of the meeting and returns the round's slots, one per member.
-const Meeting::Slot* meet(Thread& thread, Meeting& meeting, std::uint64_t round, const Site& site, std::uint64_t value,
-                          bool ordered) {
+const Meeting::Slot* meet(Thread& thread, Meeting& meeting, std::uint64_t round, const Site& site,
+                          std::span<const std::uint64_t> words, bool ordered) {
   Meeting::Slot* slots = meeting.slots[round % 2].get();
   Meeting::Slot& mine = slots[thread.rank - meeting.first];
-  mine.value.store(value, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < words.size(); ++i) mine.words[i].store(words[i], std::memory_order_relaxed);
   mine.operation.store(site.operation, std::memory_order_relaxed);
   mine.line.store(site.line, std::memory_order_relaxed);
   thread.file.store(site.file, std::memory_order_relaxed);
@@ -91,19 +91,19 @@ Thread& self() {
 void set_self(Thread* thread) { running = thread; }
 
 void Thread::meet_block(const char* operation, const std::source_location& at) {
-  meet(*this, block->everyone(), block_rounds++, {operation, at.file_name(), at.line()}, 0, true);
+  meet(*this, block->everyone(), block_rounds++, {operation, at.file_name(), at.line()}, {}, true);
 }
 
 void Thread::sync_warp(const char* operation, unsigned mask, const std::source_location& at) {
   require_full(operation, mask);
-  meet(*this, block->warp(rank / kWarpSize), warp_rounds++, {operation, at.file_name(), at.line()}, 0, true);
+  meet(*this, block->warp(rank / kWarpSize), warp_rounds++, {operation, at.file_name(), at.line()}, {}, true);
 }
 
-WarpValues Thread::meet_warp(const char* operation, unsigned mask, std::uint64_t value,
+WarpValues Thread::meet_warp(const char* operation, unsigned mask, std::span<const std::uint64_t> words,
                              const std::source_location& at) {
   require_full(operation, mask);
   return WarpValues(
-      meet(*this, block->warp(rank / kWarpSize), warp_rounds++, {operation, at.file_name(), at.line()}, value, false));
+      meet(*this, block->warp(rank / kWarpSize), warp_rounds++, {operation, at.file_name(), at.line()}, words, false));
 }
 
 Meeting::Meeting(int first_thread, int thread_count)
@@ -115,7 +115,7 @@ Meeting::Meeting(int first_thread, int thread_count)
 // ---------------------------------------------------------------------------------------------------------------------
 // Blocks
 
-Block::Block(Engine& engine, dim3 grid, dim3 threads, uint3 index)
+Block::Block(Engine& engine, dim3 grid, dim3 threads, uint3 index, std::size_t dynamic_bytes)
     : engine_(engine),
       grid_(grid),
       threads_(threads),
@@ -123,7 +123,8 @@ Block::Block(Engine& engine, dim3 grid, dim3 threads, uint3 index)
       size_(static_cast<int>(threads.x * threads.y * threads.z)),
       members_(std::make_unique<Thread[]>(static_cast<std::size_t>(size_))),
       everyone_(0, size_),
-      shared_(std::make_unique<std::byte[]>(kArena)) {
+      shared_(std::make_unique<std::byte[]>(kArena)),
+      dynamic_(std::make_unique<std::byte[]>(dynamic_bytes)) {
   for (int rank = 0; rank < size_; ++rank) {
     Thread& thread = members_[rank];
     const auto at = static_cast<unsigned>(rank);
@@ -133,6 +134,7 @@ Block::Block(Engine& engine, dim3 grid, dim3 threads, uint3 index)
     if (rank % kWarpSize == 0) warps_.push_back(std::make_unique<Meeting>(rank, kWarpSize));
   }
   std::memset(shared_.get(), 0xff, kArena);
+  std::memset(dynamic_.get(), 0xff, dynamic_bytes);
   STYLECLIP_POISON(shared_.get(), kArena);
 }
 
@@ -195,7 +197,7 @@ bool is_valid_configuration(const dim3& blocks, const dim3& threads) {
          blocks.x <= static_cast<unsigned>(std::numeric_limits<int>::max()) && blocks.y <= 65535 && blocks.z <= 65535;
 }
 
-void run_grid(const dim3& blocks, const dim3& threads, const std::function<void()>& kernel) {
+void run_grid(const dim3& blocks, const dim3& threads, std::size_t dynamic_bytes, const std::function<void()>& kernel) {
   if (threads.x * threads.y * threads.z % kWarpSize != 0) throw Error("blocks of part of a warp are not emulated");
   const Options chosen = options();
   Shuffler shuffler(chosen.seed);
@@ -208,7 +210,7 @@ void run_grid(const dim3& blocks, const dim3& threads, const std::function<void(
     const auto engine = chosen.real_threads ? make_threads() : make_fibers(seed);
     const uint3 index{static_cast<unsigned>(at % blocks.x), static_cast<unsigned>(at / blocks.x % blocks.y),
                       static_cast<unsigned>(at / blocks.x / blocks.y)};
-    Block block(*engine, blocks, threads, index);
+    Block block(*engine, blocks, threads, index, dynamic_bytes);
     engine->run(block, kernel);
   };
   if (!chosen.real_threads) {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <source_location>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -32,6 +33,7 @@ inline constexpr int kWarpSize = 32;
 inline constexpr unsigned kFullMask = 0xffffffffu;
 inline constexpr unsigned kMaxBlockThreads = 1024;  // CUDA C++ Programming Guide, "Technical Specifications"
 inline constexpr std::size_t kMaxStaticSharedBytes = 48 * 1024;  // the same
+inline constexpr std::size_t kMaxWords = 10;                     // that a lane hands in at a meeting of its warp
 
 /// A kernel broke a rule of CUDA, or used what is not emulated.
 class Error : public std::runtime_error {
@@ -45,6 +47,9 @@ struct Options {
   // Of a grid that has at least so many blocks only the last 1 / parts run: of a tensor that is too large for all of
   // them.
   std::uint64_t parts = 1;
+  // The device's. Shared memory of a block with opt-in: the least that devices from 8.0 on have (8.6, 8.9, 12.x).
+  int compute_capability = 8;
+  std::size_t shared_bytes = 99 * 1024;
 };
 Options& options();
 
@@ -59,7 +64,7 @@ struct Site {
 /// row of round n + 2 has left round n + 1, so every thread has read its row of round n.
 struct Meeting {
   struct Slot {
-    std::atomic<std::uint64_t> value{0};
+    std::array<std::atomic<std::uint64_t>, kMaxWords> words{};
     std::atomic<const char*> operation{nullptr};
     std::atomic<unsigned> line{0};
   };
@@ -76,7 +81,10 @@ struct Meeting {
 class WarpValues {
  public:
   explicit WarpValues(const Meeting::Slot* slots) : slots_(slots) {}
-  std::uint64_t operator[](int lane) const { return slots_[lane].value.load(std::memory_order_relaxed); }
+  std::uint64_t operator[](int lane) const { return word(lane, 0); }
+  std::uint64_t word(int lane, std::size_t index) const {
+    return slots_[lane].words[index].load(std::memory_order_relaxed);
+  }
 
  private:
   const Meeting::Slot* slots_;
@@ -84,11 +92,19 @@ class WarpValues {
 
 class Block;
 
+/// A copy to shared memory that the thread has begun and not waited for.
+struct Copy {
+  void* to;
+  const void* from;  // null: zeros
+  std::size_t bytes;
+};
+
 struct Thread {
   Block* block = nullptr;
   int rank = 0;  // in its block
   uint3 thread;
   std::uint64_t warp_rounds = 0, block_rounds = 0;
+  std::vector<Copy> copies;
   // For reports, by whichever thread makes them.
   std::atomic<const char*> operation{nullptr};
   std::atomic<const char*> file{nullptr};
@@ -98,7 +114,8 @@ struct Thread {
   int lane() const { return rank % kWarpSize; }
   void meet_block(const char* operation, const std::source_location& at);
   void sync_warp(const char* operation, unsigned mask, const std::source_location& at);
-  WarpValues meet_warp(const char* operation, unsigned mask, std::uint64_t value, const std::source_location& at);
+  WarpValues meet_warp(const char* operation, unsigned mask, std::span<const std::uint64_t> words,
+                       const std::source_location& at);
 };
 
 /// The thread that is running.
@@ -118,7 +135,7 @@ std::unique_ptr<Engine> make_threads();
 
 class Block {
  public:
-  Block(Engine& engine, dim3 grid, dim3 threads, uint3 index);
+  Block(Engine& engine, dim3 grid, dim3 threads, uint3 index, std::size_t dynamic_bytes);
   ~Block();
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
@@ -134,6 +151,7 @@ class Block {
 
   /// The block's variable of this key; made at first use. Calls from several threads are safe.
   void* shared_memory(const void* key, std::size_t bytes, std::size_t alignment);
+  void* dynamic_shared_memory() { return dynamic_.get(); }
   /// The error for threads that wait for ever: names one that waits, and one that does not come.
   Error stuck();
 
@@ -151,6 +169,8 @@ class Block {
   Meeting everyone_;
   std::vector<std::unique_ptr<Meeting>> warps_;
   std::unique_ptr<std::byte[]> shared_;
+  std::unique_ptr<std::byte[]>
+      dynamic_;  // of exactly the launch's size, so that AddressSanitizer sees what goes beyond it
   // Under a lock of relaxed atomics: one that ThreadSanitizer knew would order the threads and hide missing barriers.
   std::atomic<bool> shared_busy_{false};
   std::atomic<std::size_t> shared_used_{0};
@@ -160,6 +180,6 @@ class Block {
 };
 
 bool is_valid_configuration(const dim3& blocks, const dim3& threads);
-void run_grid(const dim3& blocks, const dim3& threads, const std::function<void()>& kernel);
+void run_grid(const dim3& blocks, const dim3& threads, std::size_t dynamic_bytes, const std::function<void()>& kernel);
 
 }  // namespace cuda_host

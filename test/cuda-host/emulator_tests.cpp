@@ -5,16 +5,19 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <vector>
 
 #include "checks.h"
 #include "cuda_host.h"
+#include "tensor_cores.h"
 
 namespace styleclip::checks {
 namespace {
 
+using cuda::Unit;
 using cuda_host::Error;
 
 /// out[t] = the value that the next thread wrote.
@@ -104,6 +107,58 @@ __global__ void shared_overrun(int* out) {
   *out = beyond[threadIdx.x];
 }
 
+__global__ void dynamic_overrun(int* out) {
+  STYLECLIP_DYNAMIC_SHARED(int, values);
+  *out = values[threadIdx.x + 1];
+}
+
+/// out[t] = the first words of units t and t + 1 of `from`, which a thread copies one by one; of the second zeros come.
+__global__ void copies(const Unit* from, bool with_end, std::vector<unsigned>* out) {
+  STYLECLIP_DYNAMIC_SHARED(Unit, units);
+  const auto t = static_cast<int>(threadIdx.x);
+  cuda::begin_copy(units + t, from + t, t != 1);
+  if (with_end) cuda::end_copies();
+  __syncthreads();
+  (*out)[threadIdx.x] = units[(t + 31) % 32].pair[0];
+}
+
+/// The matrices' rows lie one after the other in shared memory; out[4 t + m] = what lane t gets of matrix m.
+__global__ void loads(std::vector<unsigned>* out) {
+  STYLECLIP_DYNAMIC_SHARED(Unit, rows);
+  const unsigned t = threadIdx.x;
+  rows[t] = {{4 * t, 4 * t + 1, 4 * t + 2, 4 * t + 3}};
+  __syncthreads();
+  unsigned* to = out->data() + 4 * t;
+  cuda::load_matrices(rows + t, to[0], to[1], to[2], to[3]);
+}
+
+__global__ void load_between_units(std::vector<unsigned>* out) {
+  STYLECLIP_DYNAMIC_SHARED(unsigned, words);
+  unsigned* to = out->data() + 4 * threadIdx.x;
+  cuda::load_matrices(reinterpret_cast<const Unit*>(words + 1), to[0], to[1], to[2], to[3]);
+}
+
+/// c [16, 16] += a [16, 16] b [16, 16], row by row, all dealt as the PTX ISA says of mma.m16n8k16.
+template <typename T>
+__global__ void product(const std::vector<T>* a, const std::vector<T>* b, std::vector<float>* c) {
+  const int group = static_cast<int>(threadIdx.x) / 4, member = static_cast<int>(threadIdx.x) % 4;
+  const auto at = [](int row, int column) { return static_cast<std::size_t>(row * 16 + column); };
+  T of_a[8], of_b[2][4];
+  for (int i = 0; i < 8; ++i) {
+    of_a[i] = (*a)[at(i % 4 < 2 ? group : group + 8, member * 2 + i % 2 + (i < 4 ? 0 : 8))];
+  }
+  for (int i = 0; i < 8; ++i)
+    of_b[i / 4][i % 4] = (*b)[at(member * 2 + i % 2 + (i % 4 < 2 ? 0 : 8), group + i / 4 * 8)];
+  unsigned registers_of_a[4], registers_of_b[2][2];
+  std::memcpy(registers_of_a, of_a, sizeof of_a);
+  std::memcpy(registers_of_b, of_b, sizeof of_b);
+  float sums[2][4];
+  const auto place = [&](int i) { return at(i % 4 < 2 ? group : group + 8, member * 2 + i % 2 + i / 4 * 8); };
+  for (int i = 0; i < 8; ++i) sums[i / 4][i % 4] = (*c)[place(i)];
+  cuda::multiply_add<T>(registers_of_a, registers_of_b, sums);
+  for (int i = 0; i < 8; ++i) (*c)[place(i)] = sums[i / 4][i % 4];
+}
+
 void check_barriers() {
   bool always = true;
   bool ever_wrong = false;
@@ -172,6 +227,61 @@ void check_memory_and_grid() {
   check_throws<Error>([&] { STYLECLIP_LAUNCH(places, 1, 33, nullptr, seen.data()); }, "part of a warp", "33 threads");
 }
 
+void check_dynamic_memory() {
+  std::vector<unsigned> out(128);
+  const auto load = [&](std::size_t bytes) { STYLECLIP_LAUNCH_SHARED(loads, 1, 32, bytes, nullptr, &out); };
+  load(48 * 1024 + 16);
+  check(cudaGetLastError() == cudaErrorInvalidValue, "more than 48 KiB of dynamic shared memory without opt-in");
+  const int most = static_cast<int>(cuda_host::options().shared_bytes);
+  const auto opt_in = [](int bytes) {
+    return cudaFuncSetAttribute(&loads, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  };
+  check(opt_in(most + 1) == cudaErrorInvalidValue, "more shared memory than the device has");
+  check(opt_in(most) == cudaSuccess, "as much shared memory as the device has");
+  load(static_cast<std::size_t>(most));
+  check(cudaGetLastError() == cudaSuccess, "a launch with it");
+}
+
+void check_tensor_cores() {
+  std::vector<unsigned> out(128);
+  STYLECLIP_LAUNCH_SHARED(loads, 1, 32, 512, nullptr, &out);
+  bool right = true;
+  for (unsigned t = 0; t < 32; ++t) {
+    for (unsigned matrix = 0; matrix < 4; ++matrix) {
+      right = right && out[4 * t + matrix] == 4 * (8 * matrix + t / 4) + t % 4;
+    }
+  }
+  check(right, "a lane gets its two numbers of each matrix");
+  check_throws<Error>([&] { STYLECLIP_LAUNCH_SHARED(load_between_units, 1, 32, 512, nullptr, &out); }, "16 bytes",
+                      "a row that is not aligned");
+
+  const std::vector<Unit> units(32, Unit{{7, 7, 7, 7}});
+  STYLECLIP_LAUNCH_SHARED(copies, 1, 32, 512, nullptr, units.data(), true, &out);
+  right = true;
+  for (unsigned t = 0; t < 32; ++t) right = right && out[t] == (t == 2 ? 0 : 7);
+  check(right, "copies that were waited for are there after a barrier, zeros for one outside");
+  STYLECLIP_LAUNCH_SHARED(copies, 1, 32, 512, nullptr, units.data(), false, &out);
+  check(out[0] == 0xffffffffu, "a copy that nobody waited for is not there");
+
+  const auto multiplies = [](auto narrow) {
+    using T = decltype(narrow(0.0f));
+    std::vector<T> a, b;
+    std::vector<float> c, wanted;
+    for (int i = 0; i < 256; ++i) {
+      a.push_back(narrow(static_cast<float>(i * 7 % 31 - 15)));
+      b.push_back(narrow(static_cast<float>(i * 5 % 23 - 11)));
+      c.push_back(static_cast<float>(i));
+      int sum = i;
+      for (int k = 0; k < 16; ++k) sum += ((i / 16 * 16 + k) * 7 % 31 - 15) * ((k * 16 + i % 16) * 5 % 23 - 11);
+      wanted.push_back(static_cast<float>(sum));
+    }
+    STYLECLIP_LAUNCH(product<T>, 1, 32, nullptr, &a, &b, &c);
+    return c == wanted;
+  };
+  check(multiplies(__float2half), "a product of float16 matrices");
+  check(multiplies(__float2bfloat16), "a product of bfloat16 matrices");
+}
+
 /// float16 and bfloat16 against the definition: sign, exponent and fraction as numbers.
 double half_value(std::uint32_t bits, int exponent_bits, int fraction_bits) {
   const int exponent = static_cast<int>(bits >> fraction_bits) & ((1 << exponent_bits) - 1);
@@ -216,6 +326,8 @@ void check_emulator() {
   check_barriers();
   check_exchange();
   check_memory_and_grid();
+  check_dynamic_memory();
+  check_tensor_cores();
   check_half_types();
 }
 
@@ -223,6 +335,7 @@ void run_faulty_kernel(const std::string& which) {
   std::vector<int> out(64);
   if (which == "race") rotates(false, 1);
   if (which == "overrun") STYLECLIP_LAUNCH(shared_overrun, 1, 32, nullptr, out.data());
+  if (which == "dynamic-overrun") STYLECLIP_LAUNCH_SHARED(dynamic_overrun, 1, 32, 128, nullptr, out.data());
 }
 
 }  // namespace styleclip::checks

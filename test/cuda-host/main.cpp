@@ -1,6 +1,6 @@
 // Tests of the kernels on the CPU. Built plain, with AddressSanitizer and UndefinedBehaviorSanitizer, and with
-// ThreadSanitizer, where threads are real; the sanitizers get smaller tables. `race` and `overrun` as the argument run a faulty
-// kernel instead, which the sanitizer must report.
+// ThreadSanitizer, where threads are real; the sanitizers get smaller tables. `race`, `overrun` and `dynamic-overrun` as
+// the argument run a faulty kernel instead, which the sanitizer must report.
 #include <cstdio>
 #include <string>
 
