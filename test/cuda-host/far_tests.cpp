@@ -15,6 +15,7 @@
 #include "add_to_canvas.h"
 #include "canvas_params.h"
 #include "checks.h"
+#include "convolve_to_canvas.h"
 #include "cuda_host.h"
 #include "elements.h"
 #include "filter_activate.h"
@@ -127,6 +128,29 @@ Results run(const Case& which, const Inputs& in, std::int64_t pictures) {
       error = cuda::launch_filter_activate(params, nullptr);
       break;
     }
+    case Op::kConvolveToCanvas: {
+      const std::int64_t of_canvas = size(in.canvas);
+      const cuda::CanvasScratch scratch = cuda::canvas_scratch(pictures, which.r, canvas_side(which));
+      Reserved<T> x(pictures * size(in.x)), kernel(size(in.kernel));
+      Reserved<float> canvas(pictures * of_canvas), lines(scratch.lines), band_weights(scratch.band_weights);
+      Reserved<std::int32_t> band_rows(scratch.band_rows);
+      x.place(last, in.x);
+      kernel.place(0, in.kernel);
+      canvas.place(last, in.canvas);
+      cuda::ConvolveToCanvasParams params = convolution_params(which, in);
+      params.x = x.data();
+      params.weight = kernel.data();
+      params.y = y.data();
+      params.canvas = canvas.data();
+      params.lines = lines.data();
+      params.band_weights = band_weights.data();
+      params.band_rows = band_rows.data();
+      params.pictures = pictures;
+      error = cuda::launch_convolve_to_canvas(params, nullptr);
+      results.canvas = canvas.part(last, of_canvas);
+      if (last > 0) check(zeros(canvas.part(0, of_canvas)), name(which) + ": another picture's canvas");
+      break;
+    }
     default: {
       const std::int64_t side = canvas_side(which), of_canvas = size(in.canvas);
       const cuda::CanvasScratch scratch = cuda::canvas_scratch(pictures, which.r, side);
@@ -160,16 +184,17 @@ Results run(const Case& which, const Inputs& in, std::int64_t pictures) {
 }  // namespace
 
 void check_far_elements() {
-  for (const Op op :
-       {Op::kPerturbChannels, Op::kActivate, Op::kFilterActivate, Op::kAddToCanvas, Op::kActivateToCanvas}) {
+  for (const Op op : {Op::kPerturbChannels, Op::kActivate, Op::kFilterActivate, Op::kAddToCanvas, Op::kActivateToCanvas,
+                      Op::kConvolveToCanvas}) {
     Case which;
     which.op = op;
     which.channels = 64;
+    if (op == Op::kConvolveToCanvas) which.inputs = 16;
     which.r = 8;
     which.type = Type::kFloat16;
     // The fewest elements that one picture has in a tensor that is to reach beyond: of lines, where there is a canvas.
     std::int64_t fewest = which.channels * which.r * which.r;
-    if (op == Op::kAddToCanvas || op == Op::kActivateToCanvas) {
+    if (to_canvas(op)) {
       which.resample = Resample::kBicubic;
       which.size = 32;
       fewest = which.r * 3 * which.size;

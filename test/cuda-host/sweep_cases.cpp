@@ -56,6 +56,7 @@ const char* name(Op op) {
     case Op::kFilterActivate: return "filter_activate";
     case Op::kAddToCanvas: return "add_to_canvas";
     case Op::kActivateToCanvas: return "activate_to_canvas";
+    case Op::kConvolveToCanvas: return "convolve_to_canvas";
     case Op::kClipInput: return "clip_input";
   }
   return "";
@@ -63,11 +64,12 @@ const char* name(Op op) {
 
 std::string name(const Case& which) {
   std::ostringstream text;
-  text << name(which.op) << " n " << which.n << ", " << which.channels << " channels, r " << which.r << ", "
-       << cases::name(which.type) << ", " << name(which.content) << (which.noise ? ", noise" : "")
-       << (which.limited ? ", limited" : "");
+  text << name(which.op) << " n " << which.n << ", ";
+  if (which.inputs > 0) text << which.inputs << " to ";
+  text << which.channels << " channels, r " << which.r << ", " << cases::name(which.type) << ", " << name(which.content)
+       << (which.noise ? ", noise" : "") << (which.limited ? ", limited" : "");
   if (which.size > 0) text << ", " << name(which.resample) << " to " << which.size;
-  if (which.op == Op::kActivateToCanvas) text << (which.keep ? ", kept" : ", not kept");
+  if (may_keep(which.op)) text << (which.keep ? ", kept" : ", not kept");
   if (which.patch > 0) text << ", patches of " << which.patch;
   return text.str();
 }
@@ -79,10 +81,70 @@ std::int64_t y_size(const Case& which) {
   return (which.op == Op::kPerturbChannels ? 2 : 1) * which.n * which.r * which.r * which.channels;
 }
 
+namespace {
+
+/// Of convolve_to_canvas, whose kernel has tiles of 16 rows and of 32 columns, of 16 where there are more than 32 outputs.
+std::vector<Case> convolutions(Table table) {
+  std::vector<Case> cases;
+  const auto add = [&](std::int64_t n, std::int64_t inputs, std::int64_t outputs, std::int64_t r, Type type) -> Case& {
+    Case which;
+    which.op = Op::kConvolveToCanvas;
+    which.n = n;
+    which.inputs = inputs;
+    which.channels = outputs;
+    which.r = r;
+    which.type = type;
+    which.noise = cases.size() % 3 != 0;
+    which.limited = cases.size() % 2 == 0;
+    which.keep = cases.size() % 4 != 1;
+    cases.push_back(which);
+    return cases.back();
+  };
+  const auto resampled = [](Case& which, std::int64_t size, Resample resample = Resample::kBicubic) -> Case& {
+    which.resample = resample;
+    which.size = size;
+    return which;
+  };
+  if (table == Table::kThreads) {
+    resampled(add(1, 32, 16, 3, Type::kBFloat16), 2).noise = true;
+    return cases;
+  }
+  const bool all = table == Table::kAll;
+  for (const Type type : {Type::kFloat16, Type::kBFloat16}) {
+    for (const std::int64_t channels : {16, 32, 48, 64}) resampled(add(1, channels, channels, 7, type), 9);
+    resampled(add(2, 16, 32, 34, type), 11);                     // every edge of a tile, and of a strip
+    resampled(add(1, 16, 64, 17, type), 20);                     // the same of narrow tiles
+    resampled(add(1, 16, 16, 70, type), 3).keep = true;          // bands longer than a tile
+    resampled(add(2, 16, 16, 13, type), 10, Resample::kRagged);  // bands of nothing among them
+    add(1, 32, 48, 18, type);                                    // no matrix
+    if (!all) continue;
+    for (const std::int64_t r : {1, 2, 15, 16, 31, 32, 33}) {
+      Case& which = add(1, 16, 16, r, type);
+      if (r > 1) resampled(which, r % 2 == 0 ? 14 : 40);
+    }
+    resampled(add(1, 64, 16, 5, type), 4);
+    resampled(add(1, 48, 64, 20, type), 40, Resample::kRagged);
+    for (const Content content : {Content::kLarge, Content::kNaN, Content::kInfinity}) {
+      for (const bool limited : {false, true}) {
+        Case& which = add(1, 16, 32, 9, type);
+        which.content = content;
+        which.limited = limited;
+        // As below, an infinite color has no matrix.
+        if (limited || content == Content::kNaN) resampled(which, 6);
+      }
+    }
+  }
+  add(0, 16, 16, 4, Type::kFloat16);
+  return cases;
+}
+
+}  // namespace
+
 std::vector<Case> all_cases(Op op, Table table) {
+  if (op == Op::kConvolveToCanvas) return convolutions(table);
   using Sizes = std::vector<std::int64_t>;
   const Type types[] = {Type::kFloat32, Type::kFloat16, Type::kBFloat16};
-  const bool to_canvas = op == Op::kAddToCanvas || op == Op::kActivateToCanvas;
+  const bool to_canvas = sweep::to_canvas(op);
   std::vector<Case> cases;
   const auto add = [&](std::int64_t n, std::int64_t channels, std::int64_t r, Type type) -> Case& {
     Case which;
@@ -208,6 +270,10 @@ Inputs make_inputs(const Case& which, std::uint64_t seed) {
       inputs.t = source.typed(n * (which.r + 1) * (which.r + 1) * channels, scale);
       inputs.filter = {0.25F, 0.7F, 0.8F, 0.3F};  // not symmetric: a flipped one is another
       spoilt = &inputs.t;
+    } else if (which.op == Op::kConvolveToCanvas) {
+      inputs.x = source.typed(n * pixels * which.inputs, scale);
+      inputs.kernel = source.typed(channels * 9 * which.inputs, 0.5F / std::sqrt(static_cast<float>(which.inputs)));
+      spoilt = &inputs.x;
     } else {
       inputs.y = source.typed(n * pixels * channels, scale);
       spoilt = &inputs.y;
@@ -216,7 +282,7 @@ Inputs make_inputs(const Case& which, std::uint64_t seed) {
       inputs.bias = source.floats(channels, 0.5F);
       if (which.noise) inputs.noise = source.floats(pixels, 0.5F);
     }
-    if (which.op == Op::kAddToCanvas || which.op == Op::kActivateToCanvas) {
+    if (to_canvas(which.op)) {
       const std::int64_t size = canvas_side(which);
       inputs.weight = source.floats(3 * channels, 0.4F, 0.01F);
       inputs.rgb_bias = source.floats(3, 0.5F);

@@ -11,10 +11,23 @@
 
 namespace styleclip::cases::sweep {
 
-enum class Op { kPerturbChannels, kActivate, kFilterActivate, kAddToCanvas, kActivateToCanvas, kClipInput };
-inline constexpr Op kOps[] = {Op::kPerturbChannels, Op::kActivate,         Op::kFilterActivate,
-                              Op::kAddToCanvas,     Op::kActivateToCanvas, Op::kClipInput};
+enum class Op {
+  kPerturbChannels,
+  kActivate,
+  kFilterActivate,
+  kAddToCanvas,
+  kActivateToCanvas,
+  kConvolveToCanvas,
+  kClipInput
+};
+inline constexpr Op kOps[] = {Op::kPerturbChannels,  Op::kActivate,         Op::kFilterActivate, Op::kAddToCanvas,
+                              Op::kActivateToCanvas, Op::kConvolveToCanvas, Op::kClipInput};
 const char* name(Op op);
+/// Whether it adds to a canvas, and whether it may leave y out then.
+inline bool to_canvas(Op op) {
+  return op == Op::kAddToCanvas || op == Op::kActivateToCanvas || op == Op::kConvolveToCanvas;
+}
+inline bool may_keep(Op op) { return op == Op::kActivateToCanvas || op == Op::kConvolveToCanvas; }
 
 using tables::Content;
 
@@ -29,7 +42,8 @@ struct Case {
   Op op = Op::kActivate;
   std::int64_t n = 1;  // pictures; style channels of perturb_channels, whose y has 2 n
   std::int64_t channels = 1;
-  std::int64_t r = 4;  // of y; of clip_input: the canvas
+  std::int64_t inputs = 0;  // channels of convolve_to_canvas' x
+  std::int64_t r = 4;       // of y; of clip_input: the canvas
   Type type = Type::kFloat32;
   bool noise = true;
   bool limited = false;  // finite limits
@@ -49,6 +63,7 @@ struct Inputs {
   std::vector<float> y;  // before, of the operators in place, and of add_to_canvas
   std::vector<float> planes, taps, linear, steps, gains;
   std::vector<float> t, filter;
+  std::vector<float> x, kernel;  // [n, r, r, inputs], [channels, 3, 3, inputs]
   std::vector<float> bias, noise;
   std::vector<float> weight, rgb_bias, matrix, canvas;
   std::vector<float> mean, deviation;
@@ -62,7 +77,7 @@ std::int64_t canvas_side(const Case& which);
 
 struct Results {
   std::vector<float> y;       // also clip_input's `out`; not looked at where the operator does not write it
-  std::vector<float> canvas;  // of the two that add to it
+  std::vector<float> canvas;  // of those that add to it
 };
 
 /// What an implementation does with the zeros of a resampling matrix beside a row's band: it matters to NaN alone.

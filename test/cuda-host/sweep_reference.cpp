@@ -74,20 +74,61 @@ Value activated_in_place(const Case& which, const Inputs& in, std::int64_t pictu
   return activated(y + noise + bias, std::fabs(y) + std::fabs(noise) + std::fabs(bias), 2, in.limit);
 }
 
-Value new_y(const Case& which, const Inputs& in, std::int64_t picture, std::int64_t pixel, std::int64_t o) {
+/// convolve_to_canvas' convolution, as it may be stored before the layer's end, [n, r, r, channels]. A tensor core adds
+/// 16 products and what was there before by cutting off where float32 rounds (Fasi et al., Numerical behavior of NVIDIA
+/// tensor cores, 2021), so each of these terms counts twice.
+std::vector<Value> convolved(const Case& which, const Inputs& in) {
+  std::vector<Value> sums;
+  const std::int64_t r = which.r;
+  for (std::int64_t i = 0; i < which.n * r * r * which.channels; ++i) {
+    const std::int64_t o = i % which.channels, column = i / which.channels % r, row = i / which.channels / r % r;
+    double sum = 0, absolute = 0;
+    for (std::int64_t tap = 0; tap < 9; ++tap) {
+      const std::int64_t y = row + tap / 3 - 1, x = column + tap % 3 - 1;
+      if (y < 0 || y >= r || x < 0 || x >= r) continue;
+      const std::int64_t pixel = (i / which.channels / r / r * r + y) * r + x;
+      for (std::int64_t c = 0; c < which.inputs; ++c) {
+        const double product = static_cast<double>(in.x[index(pixel * which.inputs + c)]) *
+                               in.kernel[index((o * 9 + tap) * which.inputs + c)];
+        sum += product;
+        absolute += std::fabs(product);
+      }
+    }
+    const double terms = 9 * static_cast<double>(which.inputs);
+    const Value exact{sum, error_of(gamma(2 * (terms + terms / 16)), absolute)};
+    sums.push_back(std::isfinite(absolute) ? stored(exact, which.type) : exact);
+  }
+  return sums;
+}
+
+/// As it is after its layer's end.
+Value activated_sum(const Case& which, const Inputs& in, const std::vector<Value>& sums, std::int64_t picture,
+                    std::int64_t pixel, std::int64_t o) {
+  const Value& sum = sums[index((picture * which.r * which.r + pixel) * which.channels + o)];
+  const double noise = noise_at(in, pixel), bias = in.bias[index(o)];
+  const double absolute = std::fabs(sum.value) + sum.error + std::fabs(noise) + std::fabs(bias);
+  Value y = activated(sum.value + noise + bias, absolute, 2, in.limit);
+  y.error += sum.error;
+  return y;
+}
+
+Value new_y(const Case& which, const Inputs& in, const std::vector<Value>& sums, std::int64_t picture,
+            std::int64_t pixel, std::int64_t o) {
+  if (which.op == Op::kConvolveToCanvas) return activated_sum(which, in, sums, picture, pixel, o);
   if (which.op == Op::kPerturbChannels) return perturbed(which, in, picture, pixel, o);
   if (which.op == Op::kFilterActivate) return filtered(which, in, picture, pixel, o);
   return activated_in_place(which, in, picture, pixel, o);
 }
 
-std::string compare_y(const Case& which, const Inputs& in, const std::vector<float>& got) {
+std::string compare_y(const Case& which, const Inputs& in, const std::vector<Value>& sums,
+                      const std::vector<float>& got) {
   if (got.size() != index(y_size(which))) return "y has another size";
   const std::int64_t pictures = (which.op == Op::kPerturbChannels ? 2 : 1) * which.n, pixels = which.r * which.r;
   std::size_t at = 0;
   for (std::int64_t picture = 0; picture < pictures; ++picture) {
     for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
       for (std::int64_t o = 0; o < which.channels; ++o, ++at) {
-        const Value wanted = stored(new_y(which, in, picture, pixel, o), which.type);
+        const Value wanted = stored(new_y(which, in, sums, picture, pixel, o), which.type);
         if (!agrees(got[at], wanted, which.type)) return fault("y", at, got[at], wanted);
       }
     }
@@ -96,12 +137,12 @@ std::string compare_y(const Case& which, const Inputs& in, const std::vector<flo
 }
 
 /// One color of a pixel, clamped.
-Value color_of(const Case& which, const Inputs& in, std::int64_t picture, std::int64_t pixel, std::int64_t color) {
+Value color_of(const Case& which, const Inputs& in, const std::vector<Value>& sums, std::int64_t picture,
+               std::int64_t pixel, std::int64_t color) {
   double sum = in.rgb_bias[index(color)], absolute = std::fabs(sum), error = 0;
   for (std::int64_t o = 0; o < which.channels; ++o) {
-    Value y = activated_in_place(which, in, picture, pixel, o);
-    // activate_to_canvas may round the activation to y's type before, or not.
-    if (which.op == Op::kActivateToCanvas) y = stored(y, which.type);
+    Value y = new_y(which, in, sums, picture, pixel, o);
+    if (may_keep(which.op)) y = stored(y, which.type);  // the activation may be rounded to y's type before, or not
     const double weight = in.weight[index(color * which.channels + o)];
     sum += weight * y.value;
     absolute += std::fabs(weight * y.value);
@@ -173,7 +214,8 @@ class Reach {
   std::vector<Band> bands_;
 };
 
-std::string compare_canvas(const Case& which, const Inputs& in, const std::vector<float>& got, Zeros zeros) {
+std::string compare_canvas(const Case& which, const Inputs& in, const std::vector<Value>& sums,
+                           const std::vector<float>& got, Zeros zeros) {
   const std::int64_t size = canvas_side(which), r = which.r;
   if (got.size() != in.canvas.size()) return "canvas has another size";
   const double taps = in.matrix.empty() ? 0 : static_cast<double>(widest(in.matrix, r, size));
@@ -183,7 +225,7 @@ std::string compare_canvas(const Case& which, const Inputs& in, const std::vecto
       Plane plane;
       std::vector<std::int64_t> broken;  // pixels that are NaN
       for (std::int64_t pixel = 0; pixel < r * r; ++pixel) {
-        const Value value = color_of(which, in, picture, pixel, color);
+        const Value value = color_of(which, in, sums, picture, pixel, color);
         plane.values.push_back(value);
         plane.absolute.push_back(std::fabs(value.value) + value.error);
         if (std::isnan(value.value)) broken.push_back(pixel);
@@ -233,16 +275,16 @@ std::string compare_clip_input(const Case& which, const Inputs& in, const std::v
 
 std::string compare(const Case& which, const Inputs& inputs, const Results& results, Zeros zeros) {
   if (which.op == Op::kClipInput) return compare_clip_input(which, inputs, results.y);
-  const bool to_canvas = which.op == Op::kAddToCanvas || which.op == Op::kActivateToCanvas;
-  if (!to_canvas || (which.op == Op::kActivateToCanvas && which.keep)) {
-    std::string wrong = compare_y(which, inputs, results.y);
+  const std::vector<Value> sums = which.op == Op::kConvolveToCanvas ? convolved(which, inputs) : std::vector<Value>();
+  if (!to_canvas(which.op) || (may_keep(which.op) && which.keep)) {
+    std::string wrong = compare_y(which, inputs, sums, results.y);
     if (!wrong.empty()) return wrong;
   }
   if (which.op == Op::kAddToCanvas && !std::equal(inputs.y.begin(), inputs.y.end(), results.y.begin(), results.y.end(),
                                                   [](float a, float b) { return a == b || (a != a && b != b); })) {
     return "y was written";
   }
-  return to_canvas ? compare_canvas(which, inputs, results.canvas, zeros) : "";
+  return to_canvas(which.op) ? compare_canvas(which, inputs, sums, results.canvas, zeros) : "";
 }
 
 }  // namespace styleclip::cases::sweep

@@ -1,6 +1,7 @@
-// The kernels of the exact sweep's operators (cuda/{perturb_channels,activate,filter_activate,add_to_canvas,clip_input}.cu)
-// on the CPU, over the table of cases: every case must lie within the bounds of the reference and, under several seeds, give
-// the same bits each time. Memory is of exactly the case's size, so that AddressSanitizer sees what goes beyond it.
+// The kernels of the exact sweep's operators (cuda/{perturb_channels,activate,filter_activate,add_to_canvas,
+// convolve_to_canvas,clip_input}.cu) on the CPU, over the table of cases: every case must lie within the bounds of the
+// reference and, under several seeds, give the same bits each time. Memory is of exactly the case's size, so that
+// AddressSanitizer sees what goes beyond it.
 #include "sweep_tests.h"
 
 #include <cmath>
@@ -13,6 +14,7 @@
 #include "canvas_params.h"
 #include "checks.h"
 #include "clip_input.h"
+#include "convolve_to_canvas.h"
 #include "elements.h"
 #include "filter_activate.h"
 #include "perturb_channels.h"
@@ -24,6 +26,22 @@ namespace {
 
 using namespace cases::sweep;
 using cases::Type;
+
+/// What the operators that add to a canvas take for themselves.
+struct CanvasMemory {
+  CanvasMemory(const cuda::CanvasScratch& scratch)
+      : lines(scratch.lines, 0),
+        band_weights(scratch.band_weights, 0),
+        band_rows(new std::int32_t[static_cast<std::size_t>(scratch.band_rows)]) {}
+  template <typename Params>
+  void lend(Params& params) {
+    params.lines = lines.data();
+    params.band_weights = band_weights.data();
+    params.band_rows = band_rows.get();
+  }
+  Memory<float> lines, band_weights;
+  std::unique_ptr<std::int32_t[]> band_rows;
+};
 
 template <typename T>
 cudaError_t launch(const Case& which, const Inputs& in, std::int64_t offset, Results& results) {
@@ -65,20 +83,30 @@ cudaError_t launch(const Case& which, const Inputs& in, std::int64_t offset, Res
     }
     case Op::kAddToCanvas:
     case Op::kActivateToCanvas: {
-      const std::int64_t size = canvas_side(which);
-      const cuda::CanvasScratch scratch = cuda::canvas_scratch(which.n, which.r, size);
-      Memory<float> lines(scratch.lines, 0), band_weights(scratch.band_weights, 0);
-      std::unique_ptr<std::int32_t[]> band_rows(new std::int32_t[static_cast<std::size_t>(scratch.band_rows)]);
+      CanvasMemory memory(cuda::canvas_scratch(which.n, which.r, canvas_side(which)));
       results.canvas = in.canvas;
       cuda::AddToCanvasParams params = canvas_params(which, in);
+      memory.lend(params);
       params.y = y.data();
       params.canvas = results.canvas.data();
-      params.lines = lines.data();
-      params.band_weights = band_weights.data();
-      params.band_rows = band_rows.get();
       params.pictures = which.n;
       params.element = kElement<T>;
       error = cuda::launch_add_to_canvas(params, nullptr);
+      break;
+    }
+    case Op::kConvolveToCanvas: {
+      CanvasMemory memory(cuda::canvas_scratch(which.n, which.r, canvas_side(which)));
+      Memory<T> x(in.x, offset), kernel(in.kernel, 0);
+      results.canvas = in.canvas;
+      cuda::ConvolveToCanvasParams params = convolution_params(which, in);
+      memory.lend(params);
+      params.x = x.data();
+      params.weight = kernel.data();
+      params.y = which.keep ? y.data() : nullptr;
+      params.canvas = results.canvas.data();
+      params.pictures = which.n;
+      params.element = kElement<T>;
+      error = cuda::launch_convolve_to_canvas(params, nullptr);
       break;
     }
     case Op::kClipInput: {
@@ -124,7 +152,11 @@ void check_case(const Case& which, int seeds) {
     }
   }
   // One element off: what could be moved in vectors no longer can.
-  if (which.channels % 4 == 0 && which.r <= 9) {
+  if (which.op == Op::kConvolveToCanvas) {
+    Results results;
+    const bool refused = launch(which, inputs, 1, results) == cudaErrorInvalidValue;
+    check(refused, name(which).append(", unaligned: refused"));
+  } else if (which.channels % 4 == 0 && which.r <= 9) {
     Results results;
     check(launch(which, inputs, 1, results) == cudaSuccess, name(which).append(", unaligned: launch"));
     const std::string fault = compare(which, inputs, results);
@@ -203,6 +235,42 @@ void check_refusals() {
   canvas.size = canvas.side = 2;
   canvas.pictures = std::int64_t{1} << 30;
   refused(cuda::launch_add_to_canvas(canvas, nullptr), "add_to_canvas: a grid beyond CUDA's is refused");
+  cuda::ConvolveToCanvasParams convolution;
+  const auto refused_convolution = [&](const char* what) {
+    refused(cuda::launch_convolve_to_canvas(convolution, nullptr), what);
+  };
+  convolution.pictures = convolution.side = convolution.size = 1;
+  for (const std::int64_t channels : {0, 8, 24, 80}) {
+    convolution.inputs = channels;
+    convolution.outputs = 16;
+    refused_convolution("convolve_to_canvas: inputs other than 16, 32, 48 and 64 are refused");
+    std::swap(convolution.inputs, convolution.outputs);
+    refused_convolution("convolve_to_canvas: outputs other than 16, 32, 48 and 64 are refused");
+  }
+  convolution.inputs = convolution.outputs = 16;
+  convolution.element = cuda::Element::kFloat32;
+  refused_convolution("convolve_to_canvas: float32 is refused");
+  convolution.element = cuda::Element::kFloat16;
+  convolution.size = 2;
+  refused_convolution("convolve_to_canvas: another size without a matrix is refused");
+  convolution.side = convolution.size = (1 << 15) + 1;
+  refused_convolution("convolve_to_canvas: a side above 2^15 is refused");
+  convolution.side = convolution.size = 1;
+  convolution.pictures = std::int64_t{1} << 31;
+  refused_convolution("convolve_to_canvas: a grid beyond CUDA's is refused");
+  convolution.pictures = std::int64_t{1} << 60;
+  refused_convolution("convolve_to_canvas: indices beyond 64 bits are refused");
+  convolution.pictures = 1;
+  cuda_host::Options& device = cuda_host::options();
+  const auto unsupported = [&](const char* what) {
+    check(cuda::launch_convolve_to_canvas(convolution, nullptr) == cudaErrorNotSupported, what);
+  };
+  device.compute_capability = 7;
+  unsupported("convolve_to_canvas: a device without the instructions is told apart");
+  device.compute_capability = cuda_host::Options().compute_capability;
+  device.shared_bytes = cuda_host::kMaxStaticSharedBytes;
+  unsupported("convolve_to_canvas: so is one without the shared memory");
+  device.shared_bytes = cuda_host::Options().shared_bytes;
   cuda::ClipInputParams clip;
   clip.pictures = 1;
   clip.size = 10;
