@@ -1,6 +1,7 @@
 // The kernels of the exact sweep as implementations of its operators on CUDA tensors; see register.cpp for the rule. The
 // outputs must have the layouts of styleclip/ops.h: they are large and written in place, so nothing is copied back.
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -11,6 +12,7 @@
 #include "add_to_canvas.h"
 #include "arguments.h"
 #include "clip_input.h"
+#include "convolve_to_canvas.h"
 #include "filter_activate.h"
 #include "perturb_channels.h"
 
@@ -26,7 +28,10 @@ class SweepArguments : public Arguments {
     TORCH_CHECK_VALUE(y.dim() == 4 && y.size(2) == y.size(3), op(), ": ", name, " is ", y.sizes(),
                       ", not [n, channels, r, r]");
     element(name, y);
-    TORCH_CHECK_VALUE(y.is_contiguous(at::MemoryFormat::ChannelsLast), op(), ": ", name,
+    channels_last(name, y);
+  }
+  void channels_last(const char* name, const at::Tensor& tensor) const {
+    TORCH_CHECK_VALUE(tensor.is_contiguous(at::MemoryFormat::ChannelsLast), op(), ": ", name,
                       " does not lie channels last without gaps");
   }
   /// float32 of this shape, as it lies.
@@ -118,6 +123,26 @@ void filter_activate(const at::Tensor& t, const at::Tensor& filter, const at::Te
   C10_CUDA_CHECK(launch_filter_activate(params, c10::cuda::getCurrentCUDAStream()));
 }
 
+/// Scratch memory of an operator that adds to a canvas, given back to the stream's pool when this is gone.
+class CanvasMemory {
+ public:
+  template <typename Params>
+  void lend(Params& params, std::int64_t pictures, std::int64_t side, std::int64_t size,
+            const at::TensorOptions& options) {
+    const CanvasScratch scratch = canvas_scratch(pictures, side, size);
+    const at::TensorOptions floats = options.dtype(at::kFloat);
+    lines_ = at::empty({scratch.lines}, floats);
+    band_weights_ = at::empty({scratch.band_weights}, floats);
+    band_rows_ = at::empty({scratch.band_rows}, floats.dtype(at::kInt));
+    params.lines = lines_.mutable_data_ptr<float>();
+    params.band_weights = band_weights_.mutable_data_ptr<float>();
+    params.band_rows = band_rows_.mutable_data_ptr<std::int32_t>();
+  }
+
+ private:
+  at::Tensor lines_, band_weights_, band_rows_;
+};
+
 /// What both ways onto the canvas share: `params` holds y's pointer and, of a layer's end, everything.
 void to_canvas(const SweepArguments& arguments, AddToCanvasParams params, const at::Tensor& y, const at::Tensor& weight,
                const at::Tensor& rgb_bias, double rgb_limit, const Optional& matrix, at::Tensor& canvas) {
@@ -130,17 +155,8 @@ void to_canvas(const SweepArguments& arguments, AddToCanvasParams params, const 
   const at::Tensor matrix_here = arguments.optional_floats("matrix", matrix, {size, side});
   arguments.written_floats("canvas", canvas, {pictures, 3, size, size});
 
-  at::Tensor lines, band_weights, band_rows;  // given back to the stream's pool when this returns
-  if (resamples) {
-    const CanvasScratch scratch = canvas_scratch(pictures, side, size);
-    const at::TensorOptions floats = y.options().dtype(at::kFloat);
-    lines = at::empty({scratch.lines}, floats);
-    band_weights = at::empty({scratch.band_weights}, floats);
-    band_rows = at::empty({scratch.band_rows}, floats.dtype(at::kInt));
-    params.lines = lines.mutable_data_ptr<float>();
-    params.band_weights = band_weights.mutable_data_ptr<float>();
-    params.band_rows = band_rows.mutable_data_ptr<std::int32_t>();
-  }
+  CanvasMemory memory;
+  if (resamples) memory.lend(params, pictures, side, size, y.options());
   params.weight = pointer(weight_here);
   params.rgb_bias = pointer(rgb_bias_here);
   params.matrix = pointer(matrix_here);
@@ -182,6 +198,62 @@ void activate_to_canvas(at::Tensor& y, const at::Tensor& bias, const Optional& n
   to_canvas(arguments, params, y, weight, rgb_bias, rgb_limit, matrix, canvas);
 }
 
+void convolve_to_canvas(const at::Tensor& x, const at::Tensor& kernel, const at::Tensor& bias, const Optional& noise,
+                        double limit, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
+                        const Optional& matrix, at::Tensor& canvas, const Optional& y) {
+  const SweepArguments arguments("convolve_to_canvas", x);
+  arguments.activations("x", x);
+  TORCH_CHECK_VALUE(kernel.dim() == 4, "convolve_to_canvas: kernel is ", kernel.sizes());
+  const std::int64_t pictures = x.size(0), inputs = x.size(1), side = x.size(2), outputs = kernel.size(0);
+  const auto takes = [](std::int64_t channels) { return channels > 0 && channels <= 64 && channels % 16 == 0; };
+  TORCH_CHECK_TYPE(x.scalar_type() != at::kFloat, "convolve_to_canvas: x is ", x.scalar_type());
+  TORCH_CHECK_VALUE(takes(inputs) && takes(outputs), "convolve_to_canvas: ", inputs, " inputs and ", outputs,
+                    " outputs; the operator takes 16, 32, 48 and 64");
+  const bool resamples = matrix && matrix->defined(), keeps = y && y->defined();
+  TORCH_CHECK_VALUE(!keeps || !y->is_alias_of(x), "convolve_to_canvas: x and y share memory");
+  TORCH_CHECK_VALUE(!resamples || matrix->dim() == 2, "convolve_to_canvas: matrix is not [size, r]");
+  const std::int64_t size = resamples ? matrix->size(0) : side;
+  const c10::cuda::CUDAGuard guard(x.device());
+  arguments.channels_last("kernel", arguments.placed("kernel", kernel, {outputs, inputs, 3, 3}, x.scalar_type()));
+  if (keeps) arguments.channels_last("y", arguments.placed("y", *y, {pictures, outputs, side, side}, x.scalar_type()));
+  const at::Tensor bias_here = arguments.floats("bias", bias, {outputs});
+  const at::Tensor noise_here = arguments.optional_floats("noise", noise, {side, side});
+  const at::Tensor weight_here = arguments.floats("weight", weight, {3, outputs});
+  const at::Tensor rgb_bias_here = arguments.floats("rgb_bias", rgb_bias, {3});
+  const at::Tensor matrix_here = arguments.optional_floats("matrix", matrix, {size, side});
+  arguments.written_floats("canvas", canvas, {pictures, 3, size, size});
+
+  ConvolveToCanvasParams params;
+  CanvasMemory memory;
+  if (resamples) memory.lend(params, pictures, side, size, x.options());
+  params.x = x.const_data_ptr();
+  params.weight = kernel.const_data_ptr();
+  params.y = keeps ? y->mutable_data_ptr() : nullptr;
+  params.bias = pointer(bias_here);
+  params.noise = pointer(noise_here);
+  params.limit = arguments.limit("limit", limit);
+  params.rgb_weight = pointer(weight_here);
+  params.rgb_bias = pointer(rgb_bias_here);
+  params.rgb_limit = arguments.limit("rgb_limit", rgb_limit);
+  params.matrix = pointer(matrix_here);
+  params.canvas = canvas.mutable_data_ptr<float>();
+  params.pictures = pictures;
+  params.side = side;
+  params.size = size;
+  params.inputs = inputs;
+  params.outputs = outputs;
+  params.element = element_of(x.scalar_type());
+  const cudaError_t error = launch_convolve_to_canvas(params, c10::cuda::getCurrentCUDAStream());
+  if (error != cudaErrorNotSupported) {
+    C10_CUDA_CHECK(error);
+    return;
+  }
+  // A device without the instructions: libtorch's convolution, and the rest in a pass of its own.
+  at::Tensor active = at::conv2d(x, kernel, {}, 1, 1).contiguous(at::MemoryFormat::ChannelsLast);
+  activate_to_canvas(active, bias, noise, limit, weight, rgb_bias, rgb_limit, matrix, canvas, keeps);
+  if (keeps) y->copy_(active);
+}
+
 void clip_input(const at::Tensor& canvas, const at::Tensor& mean, const at::Tensor& deviation, std::int64_t patch,
                 at::Tensor& out) {
   const SweepArguments arguments("clip_input", canvas);
@@ -221,5 +293,6 @@ TORCH_LIBRARY_IMPL(styleclip, CUDA, library) {
   library.impl("filter_activate", &styleclip::cuda::filter_activate);
   library.impl("add_to_canvas", &styleclip::cuda::add_to_canvas);
   library.impl("activate_to_canvas", &styleclip::cuda::activate_to_canvas);
+  library.impl("convolve_to_canvas", &styleclip::cuda::convolve_to_canvas);
   library.impl("clip_input", &styleclip::cuda::clip_input);
 }

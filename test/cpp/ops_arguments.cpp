@@ -98,6 +98,20 @@ std::vector<Operator> operators() {
        [](Tensors& t, const auto& limits) {
          styleclip::activate_to_canvas(t[0], t[1], t[2], limits[0], t[3], t[4], limits[1], t[5], t[6], true);
        }},
+      {"convolve_to_canvas",
+       {{"x", channels_last(zeros({2, 16, 3, 3}, at::kHalf)), kOrdered},
+        {"kernel", channels_last(zeros({32, 16, 3, 3}, at::kHalf)), kOrdered},
+        {"bias", zeros({32})},
+        noise,
+        {"weight", zeros({3, 32})},
+        rgb_bias,
+        matrix,
+        canvas,
+        {"y", channels_last(zeros({2, 32, 3, 3}, at::kHalf)), kOrdered | kOptional}},
+       {1, 1},
+       [](Tensors& t, const auto& limits) {
+         styleclip::convolve_to_canvas(t[0], t[1], t[2], t[3], limits[0], t[4], t[5], limits[1], t[6], t[7], t[8]);
+       }},
       {"clip_input", {input, mean, deviation, {"out", zeros({2, 3, 6, 6}), kOrdered}}, {}, clip_input(0)},
       {"clip_input", {input, mean, deviation, {"out", zeros({2, 4, 27})}}, {}, clip_input(3)},
       {"resample",

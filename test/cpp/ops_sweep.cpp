@@ -66,8 +66,8 @@ TEST_CASE("float16 and bfloat16 convert as libtorch does: every number of theirs
 }
 
 TEST_CASE("every operator of the sweep has a reference and a CPU implementation") {
-  for (const char* op :
-       {"perturb_channels", "activate", "filter_activate", "add_to_canvas", "activate_to_canvas", "clip_input"}) {
+  for (const char* op : {"perturb_channels", "activate", "filter_activate", "add_to_canvas", "activate_to_canvas",
+                         "convolve_to_canvas", "clip_input"}) {
     const auto names = styleclip::implementations(op);
     REQUIRE(names.size() >= 2);
     CHECK(names[0] == "reference");
@@ -151,6 +151,44 @@ TEST_CASE("activate_to_canvas is activate and add_to_canvas, and leaves y's valu
     CHECK(excess(kept, y, 2 * 4 * 0x1p-24 * sizes) <= 0);
     CHECK(excess(canvas, wanted, 2 * (4 + 7 + 2 * 5 + 1) * 0x1p-24 * painted) <= 0);
   }
+}
+
+TEST_CASE("planted: convolve_to_canvas of one pixel is the kernel turned round, cut at the edge, and y where asked") {
+  at::Tensor x = at::zeros({1, 16, 3, 3}, at::kHalf).contiguous(at::MemoryFormat::ChannelsLast);
+  x[0][5][0][1] = 1;
+  at::Tensor kernel = at::zeros({16, 16, 3, 3}, at::kHalf).contiguous(at::MemoryFormat::ChannelsLast);
+  kernel[2][5].copy_(at::arange(1, 10, at::kHalf).view({3, 3}));
+  at::Tensor weight = at::zeros({3, 16});
+  weight[1][2] = 2;
+  // x[q] reaches y[p] with kernel[q - p + (1, 1)]: q (0, 1).
+  const at::Tensor turned = at::tensor({6.0F, 5.0F, 4.0F, 3.0F, 2.0F, 1.0F, 0.0F, 0.0F, 0.0F}).view({3, 3}) + 1;
+  for (const std::string name : {"reference", "cpu"}) {
+    CAPTURE(name);
+    const Forced forced("convolve_to_canvas", name);
+    for (const bool keep : {false, true}) {
+      at::Tensor canvas = at::ones({1, 3, 3, 3}), y = keep ? at::empty_like(x) : at::Tensor();
+      styleclip::convolve_to_canvas(x, kernel, at::ones({16}), {}, kNone, weight, at::zeros({3}), 11, {}, canvas, y);
+      CHECK(at::equal(canvas[0][0], at::ones({3, 3})));
+      CHECK(at::equal(canvas[0][1], (2 * turned).clamp_max(11) + 1));
+      if (keep) CHECK(at::equal(y[0][2], turned.to(at::kHalf)));
+      if (keep) CHECK(at::equal(y[0][3], at::ones({3, 3}, at::kHalf)));
+    }
+  }
+}
+
+TEST_CASE("convolve_to_canvas refuses what tensor cores do not take") {
+  const auto code = [](at::ScalarType type, std::int64_t inputs, std::int64_t outputs) {
+    const auto typed = [&](at::IntArrayRef sizes) { return channels_last(at::zeros(sizes, type)); };
+    at::Tensor canvas = at::zeros({1, 3, 2, 2});
+    return code_of([&] {
+      styleclip::convolve_to_canvas(typed({1, inputs, 2, 2}), typed({outputs, inputs, 3, 3}), at::zeros({outputs}), {},
+                                    1, at::zeros({3, outputs}), at::zeros({3}), 1, {}, canvas, {});
+    });
+  };
+  CHECK(code(at::kFloat, 16, 16) == ErrorCode::Argument);
+  CHECK(code(at::kHalf, 8, 16) == ErrorCode::Argument);
+  CHECK(code(at::kHalf, 16, 24) == ErrorCode::Argument);
+  CHECK(code(at::kBFloat16, 80, 16) == ErrorCode::Argument);
 }
 
 TEST_CASE("the fast implementations give the same bits on one thread and on two") {

@@ -17,8 +17,8 @@ using namespace cases::sweep;
 
 /// An operator's arguments on a device; undefined where it does not take one.
 struct Arguments {
-  at::Tensor y, planes, taps, linear, steps, gains, t, filter, bias, noise, weight, rgb_bias, matrix, canvas, mean,
-      deviation;
+  at::Tensor y, planes, taps, linear, steps, gains, t, filter, x, kernel, bias, noise, weight, rgb_bias, matrix, canvas,
+      mean, deviation;
   double limit = 0, rgb_limit = 0;
   bool keep = true;
   std::int64_t patch = 0;
@@ -34,6 +34,9 @@ void call(Op op, Arguments& a) {
     case Op::kActivateToCanvas:
       return activate_to_canvas(a.y, a.bias, a.noise, a.limit, a.weight, a.rgb_bias, a.rgb_limit, a.matrix, a.canvas,
                                 a.keep);
+    case Op::kConvolveToCanvas:
+      return convolve_to_canvas(a.x, a.kernel, a.bias, a.noise, a.limit, a.weight, a.rgb_bias, a.rgb_limit, a.matrix,
+                                a.canvas, a.keep ? a.y : at::Tensor());
     case Op::kClipInput: return clip_input(a.canvas, a.mean, a.deviation, a.patch, a.y);
   }
 }
@@ -43,12 +46,11 @@ Arguments to_device(const Case& which, const Inputs& in, c10::Device device) {
   const auto put = [&](const std::vector<float>& values, at::IntArrayRef shape) {
     return values.empty() && which.n > 0 ? at::Tensor() : at::tensor(values, at::kFloat).view(shape).to(device);
   };
+  const auto typed_last = [&](const std::vector<float>& values, at::IntArrayRef shape) {
+    return at::tensor(values, at::kFloat).view(shape).to(scalar_type(which.type)).to(device).permute({0, 3, 1, 2});
+  };
   const auto activations = [&](const std::vector<float>& values, std::int64_t pictures, std::int64_t size) {
-    return at::tensor(values, at::kFloat)
-        .view({pictures, size, size, channels})
-        .to(scalar_type(which.type))
-        .to(device)
-        .permute({0, 3, 1, 2});
+    return typed_last(values, {pictures, size, size, channels});
   };
   Arguments a;
   const at::TensorOptions typed = at::TensorOptions(device).dtype(scalar_type(which.type));
@@ -76,11 +78,15 @@ Arguments to_device(const Case& which, const Inputs& in, c10::Device device) {
     a.t = activations(in.t, n, r + 1);
     a.filter = put(in.filter, {4});
   }
+  if (which.op == Op::kConvolveToCanvas) {
+    a.x = typed_last(in.x, {n, r, r, which.inputs});
+    a.kernel = typed_last(in.kernel, {channels, 3, 3, which.inputs});
+  }
   if (which.op != Op::kAddToCanvas) {
     a.bias = put(in.bias, {channels});
     if (which.noise) a.noise = put(in.noise, {r, r});
   }
-  if (which.op == Op::kAddToCanvas || which.op == Op::kActivateToCanvas) {
+  if (cases::sweep::to_canvas(which.op)) {
     a.weight = put(in.weight, {3, channels});
     a.rgb_bias = put(in.rgb_bias, {3});
     if (!in.matrix.empty()) a.matrix = put(in.matrix, {side, r});
@@ -141,7 +147,7 @@ Arguments random_arguments(Op op, const Size& size, at::ScalarType type, std::in
   a.y = activations(op == Op::kPerturbChannels ? 2 * n : n, r);
   a.bias = random({channels});
   a.noise = random({r, r});
-  if (op == Op::kAddToCanvas || op == Op::kActivateToCanvas) {
+  if (cases::sweep::to_canvas(op)) {
     a.weight = random({3, channels});
     a.rgb_bias = random({3});
     // As an antialiased cubic has it: a band four source steps wide around the diagonal.
@@ -165,6 +171,7 @@ double bytes_moved(Op op, const Arguments& a) {
     case Op::kFilterActivate: return bytes(a.t) + bytes(a.y);
     case Op::kAddToCanvas:
     case Op::kActivateToCanvas: return bytes(a.y) + 2 * bytes(a.canvas);
+    case Op::kConvolveToCanvas: break;
     case Op::kClipInput: return bytes(a.canvas) + bytes(a.y);
   }
   return 0;
@@ -179,6 +186,8 @@ Outcome run_sweep_operator(Op op, const std::string& implementation, c10::Device
 
 std::vector<Timing> time_sweep_operator(Op op, const std::string& implementation, c10::Device device) {
   require_passed(run_sweep_operator(op, implementation, device));
+  // Not memory but the matrix product is what limits it: `styleclip_bench stages` times it.
+  if (op == Op::kConvolveToCanvas) return {};
   const bool small = device.is_cpu();
   // Layers of config-f at 1024 px, which take most of the time; perturb_channels' n counts style channels.
   std::vector<Size> sizes = small ? std::vector<Size>{{2, 64, 128}, {2, 32, 256}}

@@ -70,6 +70,17 @@ void activate_to_canvas(at::Tensor& y, const at::Tensor& bias, const at::Tensor&
                         const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
                         const at::Tensor& matrix, at::Tensor& canvas, bool keep);
 
+/// A same-size layer's convolution and then activate_to_canvas() in one pass, for the resolutions where the output is
+/// large and its channels are few: y = clamp(leaky_relu(conv(kernel, x) + noise + bias, 0.2)), 3x3 with a border of
+/// zeros, and y's share of the canvas. x [n, inputs, r, r] and kernel [outputs, inputs, 3, 3] of one type, float16 or
+/// bfloat16, channels last; inputs and outputs 16, 32, 48 or 64; bias [outputs], weight [3, outputs]; y [n, outputs, r,
+/// r] of x's type, written, or undefined: nobody asks for it, and it is never in memory. Schema:
+///   convolve_to_canvas(Tensor x, Tensor kernel, Tensor bias, Tensor? noise, float limit, Tensor weight, Tensor rgb_bias,
+///                      float rgb_limit, Tensor? matrix, Tensor(a!) canvas, Tensor(b!)? y) -> ()
+void convolve_to_canvas(const at::Tensor& x, const at::Tensor& kernel, const at::Tensor& bias, const at::Tensor& noise,
+                        double limit, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
+                        const at::Tensor& matrix, at::Tensor& canvas, const at::Tensor& y);
+
 /// CLIP's input from a canvas in [-1, 1]: ((canvas + 1) / 2 - mean) / deviation, in out's type. canvas [n, 3, size, size]
 /// float32; mean, deviation [3]; out [n, 3, size, size], or with patch > 0 [n, (size / patch)², 3 patch patch]: the patches
 /// row by row, each as [3, patch, patch], which a ViT's first layer multiplies. Schema:

@@ -21,9 +21,10 @@ void check(Arguments& arguments, const at::Tensor& y, const at::Tensor& weight, 
   arguments.canvas(canvas, matrix, y.size(0), y.size(2));
 }
 
-// y [n, channels, r, r] float64.
-void add(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
-         const at::Tensor& matrix, at::Tensor& canvas) {
+}  // namespace
+
+void add_picture(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
+                 const at::Tensor& matrix, at::Tensor& canvas) {
   const at::Tensor dots = at::matmul(y.permute({0, 2, 3, 1}), weight.to(at::kDouble).t());  // [n, r, r, 3]
   at::Tensor rgb = (dots + rgb_bias.to(at::kDouble)).clamp(-rgb_limit, rgb_limit).permute({0, 3, 1, 2});
   if (matrix.defined()) {
@@ -32,8 +33,6 @@ void add(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bi
   }
   canvas.copy_(canvas.to(at::kDouble) + rgb);
 }
-
-}  // namespace
 
 void check_add_to_canvas(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
                          const at::Tensor& matrix, const at::Tensor& canvas) {
@@ -54,7 +53,7 @@ void check_activate_to_canvas(const at::Tensor& y, const at::Tensor& bias, const
 void add_to_canvas_reference(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias,
                              double rgb_limit, const at::Tensor& matrix, at::Tensor& canvas) {
   check_add_to_canvas(y, weight, rgb_bias, rgb_limit, matrix, canvas);
-  add(y.to(at::kDouble), weight, rgb_bias, rgb_limit, matrix, canvas);
+  add_picture(y.to(at::kDouble), weight, rgb_bias, rgb_limit, matrix, canvas);
 }
 
 void activate_to_canvas_reference(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit,
@@ -62,7 +61,7 @@ void activate_to_canvas_reference(at::Tensor& y, const at::Tensor& bias, const a
                                   const at::Tensor& matrix, at::Tensor& canvas, bool keep) {
   check_activate_to_canvas(y, bias, noise, limit, weight, rgb_bias, rgb_limit, matrix, canvas);
   const at::Tensor active = activated(y.to(at::kDouble), bias, noise, limit);
-  add(active, weight, rgb_bias, rgb_limit, matrix, canvas);
+  add_picture(active, weight, rgb_bias, rgb_limit, matrix, canvas);
   if (keep) y.copy_(active);
 }
 

@@ -33,6 +33,10 @@ void check_activate_to_canvas(const at::Tensor& y, const at::Tensor& bias, const
                               const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
                               const at::Tensor& matrix, const at::Tensor& canvas);
 
+/// canvas += matrix clamp(weight y + rgb_bias, ±rgb_limit) matrixᵀ of y [n, channels, r, r] float64, unchecked.
+void add_picture(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
+                 const at::Tensor& matrix, at::Tensor& canvas);
+
 /// Plain tensor algebra in float64, on any device.
 void add_to_canvas_reference(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias,
                              double rgb_limit, const at::Tensor& matrix, at::Tensor& canvas);

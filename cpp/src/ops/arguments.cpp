@@ -34,12 +34,26 @@ void Arguments::activations(const char* name, const at::Tensor& tensor) {
   device_ = tensor.device();
 }
 
-void Arguments::floats(const char* name, const at::Tensor& tensor, at::IntArrayRef shape) const {
-  if (!tensor.defined() || tensor.sizes() != shape) {
-    std::string sizes;
-    for (const std::int64_t size : shape) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
-    refuse_shape(std::string(name) + " is not [" + sizes + "].");
+void Arguments::require_shape(const char* name, const at::Tensor& tensor, at::IntArrayRef shape) const {
+  if (tensor.defined() && tensor.sizes() == shape) return;
+  std::string sizes;
+  for (const std::int64_t size : shape) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
+  refuse_shape(std::string(name) + " is not [" + sizes + "].");
+}
+
+void Arguments::like(const char* name, const at::Tensor& tensor, at::IntArrayRef shape,
+                     const at::Tensor& activations) const {
+  require_shape(name, tensor, shape);
+  if (tensor.scalar_type() != activations.scalar_type())
+    refuse(std::string(name) + " is not of the activations' type.");
+  if (!tensor.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+    refuse(std::string(name) + " does not lie channels last without gaps.");
   }
+  if (tensor.device() != activations.device()) refuse(std::string(name) + " is on another device.");
+}
+
+void Arguments::floats(const char* name, const at::Tensor& tensor, at::IntArrayRef shape) const {
+  require_shape(name, tensor, shape);
   if (tensor.scalar_type() != at::kFloat) refuse(std::string(name) + " is not float32.");
   if (device_ && *device_ != tensor.device()) refuse(std::string(name) + " is on another device.");
 }

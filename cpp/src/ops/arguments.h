@@ -17,6 +17,8 @@ class Arguments {
   /// [n, channels, r, r] in float32, float16 or bfloat16, channels last without gaps, on the device that all others must be
   /// on. The first one to be checked.
   void activations(const char* name, const at::Tensor& tensor);
+  /// Of this shape, of the activations' type, channels last without gaps, as they are.
+  void like(const char* name, const at::Tensor& tensor, at::IntArrayRef shape, const at::Tensor& activations) const;
   /// float32 of this shape.
   void floats(const char* name, const at::Tensor& tensor, at::IntArrayRef shape) const;
   /// float32 of this shape, or undefined.
@@ -30,6 +32,8 @@ class Arguments {
   [[noreturn]] void refuse(const std::string& message) const;
 
  private:
+  void require_shape(const char* name, const at::Tensor& tensor, at::IntArrayRef shape) const;
+
   const char* op_;
   std::optional<at::Device> device_;
 };

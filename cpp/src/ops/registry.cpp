@@ -22,6 +22,7 @@
 #include "ops/activate.h"
 #include "ops/add_to_canvas.h"
 #include "ops/clip_input.h"
+#include "ops/convolve_to_canvas.h"
 #include "ops/edit_loss.h"
 #include "ops/filter_activate.h"
 #include "ops/filter_styled_activate.h"
@@ -36,10 +37,10 @@ namespace styleclip {
 namespace {
 
 constexpr char kNamespace[] = "styleclip";
-constexpr std::array<const char*, 12> kOperators = {
-    kAccumulateDirections, kPerturbChannels,      kActivate,  kFilterActivate,
-    kAddToCanvas,          kActivateToCanvas,     kClipInput, kResample,
-    kStyledActivate,       kFilterStyledActivate, kEditLoss,  kResize8bit};
+constexpr std::array<const char*, 13> kOperators = {
+    kAccumulateDirections, kPerturbChannels,  kActivate,  kFilterActivate, kAddToCanvas,
+    kActivateToCanvas,     kConvolveToCanvas, kClipInput, kResample,       kStyledActivate,
+    kFilterStyledActivate, kEditLoss,         kResize8bit};
 
 // Guards the two variables below it.
 std::mutex& registry_mutex() {
@@ -174,6 +175,8 @@ void register_ops() {
   add<AddToCanvasSignature, &add_to_canvas_reference, &add_to_canvas_cpu>(*library, kAddToCanvas, kAddToCanvasSchema);
   add<ActivateToCanvasSignature, &activate_to_canvas_reference, &activate_to_canvas_cpu>(*library, kActivateToCanvas,
                                                                                          kActivateToCanvasSchema);
+  add<ConvolveToCanvasSignature, &convolve_to_canvas_reference, &convolve_to_canvas_cpu>(*library, kConvolveToCanvas,
+                                                                                         kConvolveToCanvasSchema);
   add<ClipInputSignature, &clip_input_reference, &clip_input_cpu>(*library, kClipInput, kClipInputSchema);
   add<Resize8bitSignature, &resize_8bit_reference, &resize_8bit_cpu>(*library, kResize8bit, kResize8bitSchema);
   add_differentiable(*library);
