@@ -10,6 +10,7 @@
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -38,14 +39,14 @@ constexpr double kLeastSeconds = 0.01;  // of a timed call: work is repeated unt
 struct Stage {
   std::string name;
   // "base", "perturbed", "sameSize" and "transposed" (a layer with all that follows it), "convolution" (a part of
-  // sameSize), "clip", "sums"
+  // sameSize), "toCanvas" (sameSize the other way, by convolve_to_canvas), "clip", "sums"
   std::string kind;
   double seconds = 0;       // of one picture, all threads at work
   double in_sweep = 0;      // pictures (base: sample pictures) that go through in the sweep
   double flops = 0;         // of one picture
   double bytes = 0;         // of one picture, each number once
   std::int64_t inputs = 0;  // channels, of layers
-  bool part() const { return kind == "convolution"; }
+  bool part() const { return kind == "convolution" || kind == "toCanvas"; }  // not in the sweep beside the others
 };
 
 class StageTimer {
@@ -170,11 +171,40 @@ class StageTimer {
       if (!conv.up) {
         const double alone = seconds(n, [&](std::size_t worker) { at::conv2d(many[worker], folded.weight, {}, 1, 1); });
         stages_.push_back({name, "convolution", alone, changed_, flops, number_ * (in + outputs), conv.inputs});
+        // On a CPU the operator is a composition that nobody would take.
+        if (i % 2 == 0 && !device_.is_cpu() && exact::fits_to_canvas(conv, type_)) {
+          exact::FoldedConv other = folded;
+          other.same_layer = exact::SameLayer::ToCanvas;
+          require_alike(name, folded, other, many[0], painting(0, n), keep);
+          const double one_pass = seconds(n, [&](std::size_t worker) {
+            exact::Painting to = painting(worker, n);
+            exact::run_layer(other, many[worker], to, keep);
+          });
+          stages_.push_back(
+              {name, "toCanvas", one_pass, changed_, flops, number_ * (in + (keep ? outputs : 0)), conv.inputs});
+        }
       }
     }
     changed_ += own;
     exact::Painting to = painting(0, 1);
     return exact::run_layer(folded, x, to);
+  }
+
+  // Both ways of a layer before they are timed. Each number of a canvas is a sum of many that are rounded to the type,
+  // here one time more than there; together they may be off by as much as one of them.
+  void require_alike(const std::string& name, const exact::FoldedConv& one, const exact::FoldedConv& other,
+                     const at::Tensor& x, exact::Painting painting, bool keep) const {
+    const auto painted = [&](const exact::FoldedConv& folded) {
+      painting.target = at::zeros_like(painting.target);
+      exact::run_layer(folded, x, painting, keep);
+      return painting.target;
+    };
+    const at::Tensor wanted = painted(one);
+    const double off = (painted(other) - wanted).norm().item<double>(), size = wanted.norm().item<double>();
+    const double roundoff = type_ == at::kHalf ? 0x1p-11 : 0x1p-8;
+    if (off <= roundoff * size) return;
+    throw Error(ErrorCode::Internal, "The two ways of " + name + " paint different pictures.",
+                "Report it, with the device and the precision.");
   }
 
   void measure_rest(const exact::Canvas& canvas) {

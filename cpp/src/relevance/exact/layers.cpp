@@ -15,6 +15,7 @@
 
 #include <numbers>
 
+#include "ops/convolve_to_canvas.h"
 #include "relevance/exact/up_layer_cpu.h"
 #include "styleclip/ops.h"
 
@@ -103,9 +104,21 @@ at::Tensor mix(const FoldedRgb& rgb, const at::Tensor& x) {
   return (y + rgb.bias.view({1, 3, 1, 1})).clamp(-rgb.limit, rgb.limit);
 }
 
+bool fits_to_canvas(const Conv& conv, at::ScalarType type) {
+  return !conv.up && takes_convolution(type, conv.inputs, conv.outputs);
+}
+
 at::Tensor run_layer(const FoldedConv& folded, const at::Tensor& x, Painting& painting, bool keep) {
   const Conv& conv = *folded.conv;
   if (!conv.up) {
+    const bool to_canvas = folded.same_layer == SameLayer::ToCanvas && painting.rgb != nullptr;
+    if (to_canvas && fits_to_canvas(conv, x.scalar_type())) {
+      const at::Tensor y = keep ? empty_pictures(x.size(0), conv.outputs, conv.resolution, x) : at::Tensor();
+      convolve_to_canvas(x, folded.weight, folded.bias, folded.noise, folded.limit, painting.rgb->weight,
+                         painting.rgb->bias, painting.rgb->limit, painting.canvas->matrix(painting.index),
+                         painting.target, y);
+      return y;
+    }
     at::Tensor y = at::conv2d(x, folded.weight, {}, 1, 1).contiguous(at::MemoryFormat::ChannelsLast);
     finish(folded, y, painting, keep);
     return y;

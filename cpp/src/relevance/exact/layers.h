@@ -17,6 +17,11 @@ enum class UpLayer {
   Convolution,  // libtorch's transposed convolution, then filter_activate: on any device
   Strips,       // up_layer_cpu
 };
+/// How a same-size layer runs that a toRGB follows.
+enum class SameLayer {
+  Convolution,  // libtorch's convolution, then activate_to_canvas
+  ToCanvas,     // convolve_to_canvas, where it takes the layer; else as above. Not measured on any device yet
+};
 /// What the device is fastest with.
 UpLayer up_layer_of(const c10::Device& device);
 
@@ -25,6 +30,7 @@ UpLayer up_layer_of(const c10::Device& device);
 struct FoldedConv {
   const Conv* conv = nullptr;
   UpLayer up_layer = UpLayer::Convolution;
+  SameLayer same_layer = SameLayer::Convolution;
   at::Tensor weight;  // as convolve() wants it, in the activations' type
   at::Tensor bias;    // [outputs] float32
   at::Tensor noise;   // [resolution, resolution] float32, or undefined
@@ -54,7 +60,11 @@ struct Painting {
   Painting narrow(std::int64_t first, std::int64_t n) const;
 };
 
-/// x [n, inputs, h, w] channels last -> y [n, outputs, r, r] channels last. `keep` false: nobody asks for y.
+/// Whether run_layer can take SameLayer::ToCanvas for it, with activations of `type`.
+bool fits_to_canvas(const Conv& conv, at::ScalarType type);
+
+/// x [n, inputs, h, w] channels last -> y [n, outputs, r, r] channels last. `keep` false: nobody asks for y, which may
+/// be undefined then.
 at::Tensor run_layer(const FoldedConv& folded, const at::Tensor& x, Painting& painting, bool keep = true);
 
 /// A layer's linear part for one picture, before demodulation: what perturbing one of its channels starts from. Float32

@@ -45,6 +45,7 @@ Painter::Painter(const Network& network, const Canvas& canvas, const std::vector
     const Conv& conv = network.convs[i];
     const at::Tensor& style = styles[static_cast<std::size_t>(conv.layer)];
     folded_.push_back(fold(conv, style, noise[i], network.limit(), settings.type, settings.up_layer()));
+    folded_.back().same_layer = settings.same_layer;
     bases_.push_back(layer_base(conv, x[0], style, settings.up_layer()));
     total = total.clone();
     Painting to = painting(i, total);

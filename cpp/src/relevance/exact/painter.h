@@ -22,6 +22,7 @@ struct PainterSettings {
   /// Resolution up to which a changed channel's layers run; 0: all of them. What the later toRGB layers add is the
   /// unchanged picture's. A channel of a later layer runs in full.
   std::int64_t stop_at = 0;
+  SameLayer same_layer = SameLayer::Convolution;
 
   /// Where few go together, for a processor's cache, an up layer goes through it in strips.
   UpLayer up_layer() const { return together_bytes > 0 ? UpLayer::Strips : UpLayer::Convolution; }
