@@ -269,6 +269,7 @@ TEST_CASE("optimizer: a run that was stopped goes on to the same bits") {
 TEST_CASE("optimizer: restarts begin apart, the first at the source") {
   OptimizerOptions options = short_options();
   options.restarts = 3;
+  options.spread = 0.3;
   options.seed = 4;
   const at::Tensor start = sources(tiny::generator(), 2);
   LatentOptimizer optimizer(tiny::generator(), tiny::clip(), nullptr, start, texts(), options, {});
