@@ -31,6 +31,8 @@ const PROMPTS = ['a cat with glasses', 'a cat with a hat', 'a sleepy cat', 'a bl
 /** Channels that screened sweeps keep, and their sample pictures. */
 const KEPT = 20;
 const SCREENED_IMAGES = 100;
+/** Of the exact sweeps of all channels beside them. */
+const EXACT_IMAGES = 4;
 const MIB = 2 ** 20;
 // Threads that wait without spinning, as the package sets it: other programs need their cores.
 const ENV = { OMP_WAIT_POLICY: 'passive', ...process.env };
@@ -201,7 +203,10 @@ async function ratios(of) {
     }));
     const rates = Object.fromEntries([...contenders].map(([name, one]) => [name, one.rates]));
     const { ratios: found, reasons } = ratiosOf(rates, absent);
-    const screened = await screenedSweeps(of, contenders.get('exact'), absent['exact']);
+    const screened = await screenedSweeps(
+      of,
+      absent['exact'] ?? (contenders.has('exact') ? undefined : 'exact did not take part'),
+    );
     if ('reason' in screened) reasons['screenedVsExact'] = screened.reason;
     return {
       ...about,
@@ -221,22 +226,25 @@ async function ratios(of) {
 }
 
 /**
- * Screened sweeps of a few prompts beside an exact one of all channels, both of SCREENED_IMAGES pictures: what the exact one
- * takes follows from its rate, since its time is linear in pictures.
+ * Screened sweeps of a few prompts, SCREENED_IMAGES pictures each, beside exact ones of all channels, which take turns with
+ * them over fewer pictures.
  * @param {Settings} of
- * @param {{ rates: number[], last?: Message } | undefined} exact
  * @param {string | undefined} absent why there is no exact sweep
  */
-async function screenedSweeps(of, exact, absent) {
+async function screenedSweeps(of, absent) {
   if (of.layers !== 'conv')
     return { reason: `screened sweeps are of the convolutions, this run of --layers ${of.layers}` };
-  if (exact?.last === undefined) return { reason: absent ?? 'exact did not take part' };
-  const args = [of.generator, of.clip, of.threads, SAMPLES, KEPT, SCREENED_IMAGES, ...PROMPTS].map(String);
+  if (absent !== undefined) return { reason: absent };
+  const numbers = [SAMPLES, KEPT, SCREENED_IMAGES, EXACT_IMAGES];
+  const args = [of.generator, of.clip, of.threads, ...numbers, ...PROMPTS].map(String);
+  /** @type {{ seconds: number, exactSeconds: number, timesAsFast: number }[]} */
   const prompts = JSON.parse(await call(process.execPath, [join(import.meta.dirname, 'screened.mjs'), ...args]));
-  const pictures = (exact.last['images'] / of.images) * SCREENED_IMAGES;
-  const exactSeconds = pictures / median(exact.rates);
-  const seconds = median(prompts.map((/** @type {Message} */ one) => one['seconds']));
-  return { kept: KEPT, images: SCREENED_IMAGES, exactSeconds, seconds, timesAsFast: exactSeconds / seconds, prompts };
+  /** @param {'seconds' | 'exactSeconds' | 'timesAsFast'} name */
+  const middle = (name) => median(prompts.map((one) => one[name]));
+  return {
+    ...{ kept: KEPT, images: SCREENED_IMAGES, exactImages: EXACT_IMAGES, seconds: middle('seconds') },
+    ...{ exactSeconds: middle('exactSeconds'), timesAsFast: middle('timesAsFast'), prompts },
+  };
 }
 
 /** @param {Settings} of */
