@@ -75,6 +75,33 @@ bool zeros(const std::vector<float>& values) {
 
 std::int64_t size(const std::vector<float>& values) { return static_cast<std::int64_t>(values.size()); }
 
+/// The canvases of many pictures, of which the last has what `in` has, and the scratch memory of those who add to them.
+class FarCanvas {
+ public:
+  FarCanvas(const Case& which, const Inputs& in, std::int64_t pictures)
+      : last_(pictures - 1),
+        of_picture_(size(in.canvas)),
+        scratch_(cuda::canvas_scratch(pictures, which.r, canvas_side(which))) {
+    canvas_.place(last_, in.canvas);
+  }
+  template <typename Params>
+  void lend(Params& params) {
+    params.canvas = canvas_.data();
+    params.lines = lines_.data();
+    params.band_weights = band_weights_.data();
+    params.band_rows = band_rows_.data();
+  }
+  std::vector<float> last() { return canvas_.part(last_, of_picture_); }
+  /// No other picture's was written, as far as the first one tells.
+  bool alone() { return last_ == 0 || zeros(canvas_.part(0, of_picture_)); }
+
+ private:
+  std::int64_t last_, of_picture_;
+  cuda::CanvasScratch scratch_;
+  Reserved<float> canvas_{(last_ + 1) * of_picture_}, lines_{scratch_.lines}, band_weights_{scratch_.band_weights};
+  Reserved<std::int32_t> band_rows_{scratch_.band_rows};
+};
+
 /// What `in`, of one picture (a channel of perturb_channels), becomes as the last of `pictures`.
 Results run(const Case& which, const Inputs& in, std::int64_t pictures) {
   using T = __half;
@@ -129,45 +156,31 @@ Results run(const Case& which, const Inputs& in, std::int64_t pictures) {
       break;
     }
     case Op::kConvolveToCanvas: {
-      const std::int64_t of_canvas = size(in.canvas);
-      const cuda::CanvasScratch scratch = cuda::canvas_scratch(pictures, which.r, canvas_side(which));
       Reserved<T> x(pictures * size(in.x)), kernel(size(in.kernel));
-      Reserved<float> canvas(pictures * of_canvas), lines(scratch.lines), band_weights(scratch.band_weights);
-      Reserved<std::int32_t> band_rows(scratch.band_rows);
+      FarCanvas canvas(which, in, pictures);
       x.place(last, in.x);
       kernel.place(0, in.kernel);
-      canvas.place(last, in.canvas);
       cuda::ConvolveToCanvasParams params = convolution_params(which, in);
+      canvas.lend(params);
       params.x = x.data();
       params.weight = kernel.data();
       params.y = y.data();
-      params.canvas = canvas.data();
-      params.lines = lines.data();
-      params.band_weights = band_weights.data();
-      params.band_rows = band_rows.data();
       params.pictures = pictures;
       error = cuda::launch_convolve_to_canvas(params, nullptr);
-      results.canvas = canvas.part(last, of_canvas);
-      if (last > 0) check(zeros(canvas.part(0, of_canvas)), name(which) + ": another picture's canvas");
+      results.canvas = canvas.last();
+      check(canvas.alone(), name(which) + ": another picture's canvas");
       break;
     }
     default: {
-      const std::int64_t side = canvas_side(which), of_canvas = size(in.canvas);
-      const cuda::CanvasScratch scratch = cuda::canvas_scratch(pictures, which.r, side);
-      Reserved<float> canvas(pictures * of_canvas), lines(scratch.lines), band_weights(scratch.band_weights);
-      Reserved<std::int32_t> band_rows(scratch.band_rows);
-      canvas.place(last, in.canvas);
+      FarCanvas canvas(which, in, pictures);
       cuda::AddToCanvasParams params = canvas_params(which, in);
+      canvas.lend(params);
       params.y = y.data();
-      params.canvas = canvas.data();
-      params.lines = lines.data();
-      params.band_weights = band_weights.data();
-      params.band_rows = band_rows.data();
       params.pictures = pictures;
       params.element = cuda::Element::kFloat16;
       error = cuda::launch_add_to_canvas(params, nullptr);
-      results.canvas = canvas.part(last, of_canvas);
-      if (last > 0) check(zeros(canvas.part(0, of_canvas)), name(which) + ": another picture's canvas");
+      results.canvas = canvas.last();
+      check(canvas.alone(), name(which) + ": another picture's canvas");
     }
   }
   cuda_host::options().parts = 1;
