@@ -15,6 +15,7 @@
 
 #include "runtime/crew.h"
 #include "styleclip/relevance.h"
+#include "styleclip/runtime.h"
 #include "tiny_world.h"
 
 namespace {
@@ -58,10 +59,32 @@ TEST_CASE("a crew: all the work, on its own threads, told on the caller's") {
   // A thread that comes later gets libtorch's number, not the crew's.
   int later = 0;
   std::thread([&] {
-    at::init_num_threads();
-    later = at::get_num_threads();
+    styleclip::prepare_thread();
+    later = styleclip::threads();
   }).join();
   CHECK(later == before);
+}
+
+TEST_CASE("threads that begin while crews start: all of them get libtorch's number") {
+  const int before = at::get_num_threads();
+  std::atomic<bool> starting{true};
+  std::atomic<int> begun{0}, wrong{0};
+  std::vector<std::thread> others;
+  for (int i = 0; i < 2; ++i) {
+    others.emplace_back([&] {
+      while (starting || begun < 100) {
+        std::thread([&] {
+          styleclip::prepare_thread();
+          if (styleclip::threads() != before) ++wrong;
+          ++begun;
+        }).join();
+      }
+    });
+  }
+  for (int i = 0; i < 300; ++i) const styleclip::Crew crew(3, plainly);
+  starting = false;
+  for (std::thread& other : others) other.join();
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("a crew: a failure ends the run, is thrown once, and the crew goes on") {

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,21 @@ class Folder {
  private:
   fs::path path_;
 };
+
+/// The names of the files that only one has, or whose bytes are not the same.
+inline std::set<std::string> different(const Folder& a, const Folder& b) {
+  const auto those = a.files(), these = b.files();
+  std::set<std::string> names;
+  const auto note = [&](const auto& files, const auto& others) {
+    for (const auto& [name, bytes] : files) {
+      const auto other = others.find(name);
+      if (other == others.end() || other->second != bytes) names.insert(name);
+    }
+  };
+  note(those, these);
+  note(these, those);
+  return names;
+}
 
 inline const StyleStatistics& statistics() {
   static const StyleStatistics made = styleclip::style_statistics(tiny::generator(), 500, {}, {});

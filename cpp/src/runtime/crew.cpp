@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/thread_setting.h"
+
 namespace styleclip {
 namespace {
 
@@ -29,6 +31,7 @@ void keep_to_own_processor(std::size_t number, std::size_t of) {
 }  // namespace
 
 Crew::Crew(int threads, const std::function<void(const std::function<void()>&)>& around) {
+  const std::lock_guard setting(thread_setting());
   const int before = at::get_num_threads();
   const auto wanted = static_cast<std::size_t>(std::max(1, threads));
   threads_.reserve(wanted);
@@ -42,7 +45,7 @@ Crew::Crew(int threads, const std::function<void(const std::function<void()>&)>&
         at::set_num_threads(1);
         around([this] { serve(); });
       });
-      // One after the other: the setting is the thread's, but libtorch also notes it for threads to come.
+      // One after the other: what each sets is noted for the next, which must not take it for the caller's.
       std::unique_lock lock(mutex_);
       to_caller_.wait(lock, [&] { return ready_ > i; });
     }

@@ -11,6 +11,7 @@
 #include <charconv>
 #include <cstdint>
 
+#include "runtime/thread_setting.h"
 #include "styleclip/error.h"
 
 namespace styleclip {
@@ -43,13 +44,26 @@ void set_threads(int threads) {
   if (threads < 0) {
     throw Error(ErrorCode::Range, "threads is " + std::to_string(threads) + ".", "Give 0 (the default) or more.");
   }
-  if (threads > 0) at::set_num_threads(threads);
+  if (threads == 0) return;
+  const std::lock_guard lock(thread_setting());
+  at::set_num_threads(threads);
 }
 
 int threads() { return at::get_num_threads(); }
 
+std::mutex& thread_setting() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 void prepare_thread() {
-  at::init_num_threads();
+  {
+    const std::lock_guard lock(thread_setting());
+    // What is set on a thread's first use, in libtorch and in what its headers put here.
+    at::get_num_threads();
+    at::internal::lazy_init_num_threads();
+    at::init_num_threads();
+  }
   // With profiling on, every new batch size costs a recompilation of each method (7 to 9 ms on a tiny generator).
   torch::jit::getProfilingMode() = false;
 }
