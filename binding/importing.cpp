@@ -23,7 +23,7 @@ using importing::Part;
 
 /// A found model between the two steps of an import. The first writeModel takes it; if none comes, the garbage collector
 /// unmaps the file.
-using Handle = std::shared_ptr<std::unique_ptr<Found>>;
+using FoundHandle = std::shared_ptr<std::unique_ptr<Found>>;
 constexpr napi_type_tag kFoundTag = {0x6c1d2f80a4be4e17, 0x8f53c09b7d21e6a4};
 
 Napi::Array write_texts(Napi::Env env, const std::vector<std::string>& texts) {
@@ -92,8 +92,9 @@ Napi::Value find_model(const Napi::CallbackInfo& info) {
             object["ignored"] = write_texts(env, found->imported.ignored);
             object["notes"] = write_texts(env, found->imported.notes);
             object["others"] = write_parts(env, found->others);
-            auto* const handle = new Handle(std::make_shared<std::unique_ptr<Found>>(std::move(found)));
-            auto external = Napi::External<Handle>::New(env, handle, [](Napi::BasicEnv, Handle* data) { delete data; });
+            auto* const handle = new FoundHandle(std::make_shared<std::unique_ptr<Found>>(std::move(found)));
+            auto external =
+                Napi::External<FoundHandle>::New(env, handle, [](Napi::BasicEnv, FoundHandle* data) { delete data; });
             external.TypeTag(&kFoundTag);
             object["handle"] = external;
             return object;
@@ -101,10 +102,10 @@ Napi::Value find_model(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value write_model(const Napi::CallbackInfo& info) {
-  if (!info[0].IsExternal() || !info[0].As<Napi::External<Handle>>().CheckTypeTag(&kFoundTag)) {
+  if (!info[0].IsExternal() || !info[0].As<Napi::External<FoundHandle>>().CheckTypeTag(&kFoundTag)) {
     refuse(ErrorCode::Argument, "found must come from findModel()", "Pass its handle.");
   }
-  const Handle handle = *info[0].As<Napi::External<Handle>>().Data();
+  const FoundHandle handle = *info[0].As<Napi::External<FoundHandle>>().Data();
   const Options options(info[1], "options");
   const importing::WriteOptions wanted{options.text("storageDtype"), options.text("licence"),
                                        options.text("tokenizer")};

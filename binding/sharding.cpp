@@ -34,14 +34,14 @@ class OpenSweep final : public DeviceObject {
   std::shared_ptr<ShardedSweep> sweep;  // device thread
 };
 
-using Handle = std::shared_ptr<OpenSweep>;
+using SweepHandle = std::shared_ptr<OpenSweep>;
 constexpr napi_type_tag kSweepTag = {0x2b7e81c5f04d4a9b, 0x95d36fa18e20c74d};
 
-Handle read_handle(const Napi::Value& value) {
-  if (!value.IsExternal() || !value.As<Napi::External<Handle>>().CheckTypeTag(&kSweepTag)) {
+SweepHandle read_handle(const Napi::Value& value) {
+  if (!value.IsExternal() || !value.As<Napi::External<SweepHandle>>().CheckTypeTag(&kSweepTag)) {
     refuse(ErrorCode::Argument, "sweep must come from openSweep()", "Pass its handle.");
   }
-  return *value.As<Napi::External<Handle>>().Data();
+  return *value.As<Napi::External<SweepHandle>>().Data();
 }
 
 /// The core's sweep holds references to both models.
@@ -69,8 +69,8 @@ Napi::Value open_sweep(const Napi::CallbackInfo& info) {
             return opened->sweep->size();
           },
           [opened](Napi::Env env, std::int64_t&& size) -> Napi::Value {
-            auto external =
-                Napi::External<Handle>::New(env, new Handle(opened), [](Napi::BasicEnv, Handle* data) { delete data; });
+            auto external = Napi::External<SweepHandle>::New(env, new SweepHandle(opened),
+                                                             [](Napi::BasicEnv, SweepHandle* data) { delete data; });
             external.TypeTag(&kSweepTag);
             Napi::Object object = Napi::Object::New(env);
             object["handle"] = external;
@@ -96,7 +96,7 @@ Napi::Value write_shard(Napi::Env env, const SweepShard& shard) {
 }
 
 Napi::Value next_shard(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0]);
+  const SweepHandle opened = read_handle(info[0]);
   require_open(*opened->generator);
   require_open(*opened->clip);
   return Environment::of(info.Env())
@@ -112,7 +112,7 @@ Napi::Value next_shard(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value close_sweep(const Napi::CallbackInfo& info) {
-  const Handle opened = read_handle(info[0]);
+  const SweepHandle opened = read_handle(info[0]);
   return Environment::of(info.Env())
       .call(
           opened->thread, info.Env().Undefined(), "close a sweep",

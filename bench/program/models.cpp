@@ -1,6 +1,7 @@
 #include "models.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/randn.h>
 #include <unistd.h>
 

@@ -29,13 +29,9 @@ using styleclip::RelevanceRows;
 using styleclip::RunContext;
 using styleclip::StyleStatistics;
 using styleclip::SweepOptions;
+using tiny::statistics;
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-const StyleStatistics& statistics() {
-  static const auto made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
-  return made;
-}
 
 StyleStatistics with_sigma(const std::vector<std::int64_t>& channels, double sigma) {
   StyleStatistics changed = statistics();

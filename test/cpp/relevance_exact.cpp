@@ -19,6 +19,7 @@ using styleclip::Perturbation;
 using styleclip::Preprocess;
 using styleclip::RelevanceRows;
 using styleclip::SweepOptions;
+using tiny::statistics;
 
 SweepOptions options_for(std::vector<std::string> layers) {
   SweepOptions options;
@@ -26,11 +27,6 @@ SweepOptions options_for(std::vector<std::string> layers) {
   options.sigmas = 3;
   options.layers = std::move(layers);
   return options;
-}
-
-const styleclip::StyleStatistics& statistics() {
-  static const auto made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
-  return made;
 }
 
 RelevanceRows swept(const SweepOptions& options, styleclip::ExactWay way) {

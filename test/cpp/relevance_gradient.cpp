@@ -18,11 +18,7 @@ using styleclip::Perturbation;
 using styleclip::RelevanceRows;
 using styleclip::StyleStatistics;
 using styleclip::SweepOptions;
-
-StyleStatistics statistics() {
-  static const StyleStatistics made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
-  return made;
-}
+using tiny::statistics;
 
 SweepOptions options_of(double sigmas, std::int64_t batch) {
   SweepOptions options;

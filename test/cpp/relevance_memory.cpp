@@ -25,13 +25,9 @@ namespace {
 
 using styleclip::RelevanceRows;
 using styleclip::SweepOptions;
+using tiny::statistics;
 
 constexpr std::int64_t kMiB = std::int64_t{1} << 20;
-
-const styleclip::StyleStatistics& statistics() {
-  static const auto made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
-  return made;
-}
 
 RelevanceRows sweep_tiny(const std::string& method, const SweepOptions& options) {
   return styleclip::sweep(method, tiny::generator(), tiny::clip(), statistics(), options, {});

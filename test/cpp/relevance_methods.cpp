@@ -18,11 +18,7 @@ namespace {
 using styleclip::ErrorCode;
 using styleclip::RelevanceRows;
 using styleclip::SweepOptions;
-
-const styleclip::StyleStatistics& statistics() {
-  static const auto made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
-  return made;
-}
+using tiny::statistics;
 
 SweepOptions settings(std::vector<std::string> layers, std::int64_t images) {
   SweepOptions options;

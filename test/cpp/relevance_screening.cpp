@@ -19,11 +19,7 @@ using styleclip::RelevanceRows;
 using styleclip::ScreenedRows;
 using styleclip::ScreenOptions;
 using styleclip::SweepOptions;
-
-const styleclip::StyleStatistics& statistics() {
-  static const auto made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
-  return made;
-}
+using tiny::statistics;
 
 SweepOptions settings(std::int64_t images) {
   SweepOptions options;

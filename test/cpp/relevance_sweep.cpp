@@ -22,14 +22,10 @@ using styleclip::StyleStatistics;
 using styleclip::SweepOptions;
 using sweeps::Direct;
 using sweeps::Vector;
+using tiny::statistics;
 
 constexpr std::int64_t kPictures = 5;
 constexpr double kSame = 0x1p-23;  // of unit embeddings computed alike, one picture at a time
-
-StyleStatistics statistics() {
-  static const StyleStatistics made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
-  return made;
-}
 
 SweepOptions options_for(Perturbation perturbation, std::vector<std::string> layers, std::int64_t batch) {
   SweepOptions options;

@@ -28,6 +28,7 @@ using styleclip::ShardOptions;
 using styleclip::StyleStatistics;
 using styleclip::SweepOptions;
 using styleclip::SweepShard;
+using tiny::statistics;
 
 /// A directory that is gone with the object.
 class Folder {
@@ -78,11 +79,6 @@ inline std::set<std::string> different(const Folder& a, const Folder& b) {
   note(those, these);
   note(these, those);
   return names;
-}
-
-inline const StyleStatistics& statistics() {
-  static const StyleStatistics made = styleclip::style_statistics(tiny::generator(), 500, {}, {});
-  return made;
 }
 
 inline SweepOptions settings() {

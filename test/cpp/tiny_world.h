@@ -16,6 +16,7 @@
 #include "refusals.h"
 #include "styleclip/error.h"
 #include "styleclip/models.h"
+#include "styleclip/relevance.h"
 
 namespace tiny {
 
@@ -171,6 +172,11 @@ inline std::shared_ptr<styleclip::Generator> load_generator(const Weights& weigh
 inline styleclip::Generator& generator() {
   static const std::shared_ptr<styleclip::Generator> model = load_generator(generator_weights());
   return *model;
+}
+/// Of the generator's styles, over 500 samples.
+inline const styleclip::StyleStatistics& statistics() {
+  static const styleclip::StyleStatistics made = styleclip::style_statistics(generator(), 500, {}, {});
+  return made;
 }
 inline styleclip::Clip& clip() {
   static const auto model = load<styleclip::Clip>("clip", kClipConfig);

@@ -23,8 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFormat = "styleclip.shard";
-constexpr const char* kVersion = "1";
+constexpr const char* kShardFormat = "styleclip.shard";
+constexpr const char* kShardVersion = "1";
 constexpr const char* kEnding = ".safetensors";
 constexpr std::size_t kHashDigits = 64;
 constexpr std::chrono::hours kLeftover{1};
@@ -34,8 +34,8 @@ using Metadata = std::map<std::string, std::string>;
 // What a shard says of itself, apart from what came of computing it.
 Metadata identity_of(const Plan& plan, std::int64_t index) {
   const SweepBlock block = plan.block(index);
-  return {{"format", kFormat},
-          {"version", kVersion},
+  return {{"format", kShardFormat},
+          {"version", kShardVersion},
           {"plan", plan.sha256},
           {"implementation", plan.implementation},
           {"shard", std::to_string(index)},
