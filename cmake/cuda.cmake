@@ -113,8 +113,10 @@ endforeach()
 # The library
 
 file(GLOB styleclip_registrations CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cuda/*.cpp")
+styleclip_compile_together(cuda_registrations cuda register register_gradients register_pictures register_sweep)
 add_library(styleclip_cuda SHARED ${styleclip_registrations} ${kernel_objects})
 set_source_files_properties(${kernel_objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+styleclip_in_groups(styleclip_cuda)
 set_target_properties(styleclip_cuda PROPERTIES PREFIX "" SUFFIX ".so")
 target_include_directories(styleclip_cuda SYSTEM PRIVATE "${cuda_root}/include")
 # Checks name their file: by its path in the repository and in libtorch, not on the machine that built it.

@@ -6,11 +6,22 @@ set(styleclip_test_main "${PROJECT_SOURCE_DIR}/test/cpp/main.cpp")
 
 styleclip_compile_together(models test/cpp models_archive models_layers models_variants models_weights)
 styleclip_compile_together(importing test/cpp importing_clip importing_generators)
-styleclip_compile_together(importing_networks test/cpp importing_networks importing_refusals)
+styleclip_compile_together(importing_networks test/cpp importing_clip_refusals importing_networks importing_refusals)
 styleclip_compile_together(refusals test/cpp checkpoint_bad_input relevance_agreement relevance_shards_refusals)
 styleclip_compile_together(files test/cpp checkpoint_files models_stream)
 styleclip_compile_together(training test/cpp editing_encoder_training editing_optimizer editing_pivotal_tuning)
 styleclip_compile_together(runs test/cpp editing_inversion editing_mapper_training)
+styleclip_compile_together(pictures test/cpp editing_synthesis models_files models_parity)
+styleclip_compile_together(editing test/cpp editing_global_direction editing_text_and_edit ops_gradients)
+styleclip_compile_together(operators test/cpp ops_arguments ops_edit_loss ops_registry ops_resize_8bit)
+styleclip_compile_together(sums test/cpp ops_accumulate_directions ops_resample ops_sweep)
+styleclip_compile_together(sweeps test/cpp
+  relevance_exact relevance_gradient relevance_memory relevance_methods relevance_statistics)
+styleclip_compile_together(screening test/cpp
+  ops_styled_rows relevance_moments relevance_same_layer relevance_screening relevance_sweep)
+styleclip_compile_together(painting test/cpp
+  models_noise relevance_bad_input relevance_layout relevance_painter relevance_up_layer)
+styleclip_compile_together(runtime test/cpp runtime_core runtime_crew runtime_precision)
 add_executable(styleclip_tests ${styleclip_test_sources})
 styleclip_in_groups(styleclip_tests)
 set_target_properties(styleclip_tests PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/test")
