@@ -39,7 +39,7 @@ std::string names(const std::vector<at::ScalarType>& types) {
 
 /// Copies a typed array's own window of its buffer.
 HostArray copy_in(const Napi::Value& value, const ArrayRule& rule) {
-  const auto wrong_type = [&]() {
+  const auto wrong_type = [&] {
     refuse(ErrorCode::Argument, rule.name + " must be a " + names(rule.types), "Pass a typed array of that type.");
   };
   if (!value.IsTypedArray()) wrong_type();

@@ -2,7 +2,7 @@
  * `npm run lint [-- NAME] [--all]` and `npm run format` (--fix): types of everything that is TypeScript or has JSDoc types, floating promises
  * and other mistakes, formatting, the package's manifest, and clang-format and clang-tidy on C++. The two clang tools are
  * PyPI wheels of a pinned version, so that everybody's machine formats alike. clang-tidy looks at changed files only, at
- * most the latest 20 of them, or, with --all, at every one (half an hour on two cores).
+ * most the latest 20 of them, or, with --all, at every one (a quarter of an hour on two cores).
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
@@ -18,10 +18,10 @@ import { changedFiles, trackedFiles } from './setup/git.mjs';
 import { run } from './setup/processes.mjs';
 import { seconds, Voice } from './setup/say.mjs';
 
-const CLANG_TOOLS = { 'clang-format': '19.1.7', 'clang-tidy': '19.1.0.1' };
+const CLANG_TOOLS = { 'clang-format': '19.1.7', 'clang-tidy': '23.1.4' };
 const CPP = new Set(['.cpp', '.h', '.cu']);
 const CPP_FOLDERS = /^(cpp\/(src|include)|binding|cuda|test\/(cpp|cuda-host|fuzz)|bench)\//;
-/** clang-tidy takes a quarter of a minute for a file that includes libtorch. */
+/** clang-tidy takes some ten seconds for a file that includes libtorch. */
 const MOST_TIDIED = 20;
 
 /**

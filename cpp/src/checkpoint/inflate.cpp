@@ -16,8 +16,8 @@ using mz_uint16 = std::uint16_t;
 using mz_int16 = std::int16_t;
 using mz_uint32 = std::uint32_t;
 using mz_uint64 = std::uint64_t;
-using std::memcpy;
-using std::memset;
+using std::memcpy;  // NOLINT(misc-unused-using-decls): miniz, included below, calls it
+using std::memset;  // NOLINT(misc-unused-using-decls): likewise
 
 #define MINIZ_HAS_64BIT_REGISTERS 1
 #define MZ_MACRO_END while (0)

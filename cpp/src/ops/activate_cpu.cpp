@@ -27,7 +27,7 @@ void activate_cpu(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise
   const float* noises = noise.defined() ? noise_data.const_data_ptr<float>() : nullptr;
   const float* shifts = bias_data.const_data_ptr<float>();
   const std::int64_t channels = y.size(1), r = y.size(2), row_size = r * channels;
-  rows::for_type(y.scalar_type(), [&]<typename T>() {
+  rows::for_type(y.scalar_type(), [&]<typename T> {
     T* data = y.mutable_data_ptr<T>();
     at::parallel_for(0, y.size(0) * r, rows::grain(row_size), [&](std::int64_t begin, std::int64_t end) {
       std::vector<float> scratch(std::is_same_v<T, float> ? 0 : static_cast<std::size_t>(row_size));

@@ -16,7 +16,7 @@ void clip_input_cpu(const at::Tensor& canvas, const at::Tensor& mean, const at::
   const std::int64_t side = patch > 0 ? patch : size;  // of a patch; the whole picture is one
   if (size == 0) return;
   const std::int64_t across = size / side;
-  rows::for_type(out.scalar_type(), [&]<typename T>() {
+  rows::for_type(out.scalar_type(), [&]<typename T> {
     T* to = out.mutable_data_ptr<T>();
     at::parallel_for(0, canvas.size(0) * 3 * size, rows::grain(size), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {

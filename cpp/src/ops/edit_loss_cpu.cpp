@@ -138,7 +138,7 @@ LossAndGradients edit_loss_gradients_cpu(const at::Tensor& embedding, const at::
   at::Tensor to_embedding = like(e, wanted[0]), to_latents = like(w, wanted[1]),
              to_identity = like(i, wanted[2] && i.defined());
   const double share = mean ? 1 / static_cast<double>(numbers) : 1;
-  rows::for_any_type(e.scalar_type(), [&]<typename T>() {
+  rows::for_any_type(e.scalar_type(), [&]<typename T> {
     if constexpr (std::is_same_v<T, rows::Wide<T>>) {  // the check lets nothing else through
       const auto row = [](const at::Tensor& tensor, std::int64_t at) -> const T* {
         return tensor.defined() ? tensor.const_data_ptr<T>() + at : nullptr;

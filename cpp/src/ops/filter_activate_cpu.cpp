@@ -45,7 +45,7 @@ void filter_activate_cpu(const at::Tensor& t, const at::Tensor& filter, const at
   const float* noises = noise.defined() ? noise_data.const_data_ptr<float>() : nullptr;
   const std::int64_t channels = y.size(1), r = y.size(2), source = r + 1;
   const std::int64_t row_size = r * channels, source_size = source * channels;
-  rows::for_type(y.scalar_type(), [&]<typename T>() {
+  rows::for_type(y.scalar_type(), [&]<typename T> {
     constexpr bool kConverts = !std::is_same_v<T, float>;
     const T* from = t.const_data_ptr<T>();
     T* to = y.mutable_data_ptr<T>();

@@ -30,7 +30,7 @@ at::Tensor filter_styled_activate_cpu(const at::Tensor& t, const at::Tensor& fil
   at::Tensor y = at::empty({n, channels, h, w}, t.options(), at::MemoryFormat::ChannelsLast);
   if (y.numel() == 0) return y;
   const double clamp = limit_of(t.scalar_type(), limit);
-  rows::for_any_type(t.scalar_type(), [&]<typename T>() {
+  rows::for_any_type(t.scalar_type(), [&]<typename T> {
     using A = rows::Wide<T>;
     const rows::Companions<A> companions(gain, bias, noise, h, w);
     const T* from = dense.const_data_ptr<T>();
@@ -99,7 +99,7 @@ Gradients filter_styled_activate_backward_cpu(const at::Tensor& gradient, const 
   if (wanted[0] && y.numel() == 0) to_t.zero_();
   const double clamp = limit_of(y.scalar_type(), limit);
   rows::BlockSums sums(y, bias, wanted, blocks);
-  rows::for_any_type(y.scalar_type(), [&]<typename T>() {
+  rows::for_any_type(y.scalar_type(), [&]<typename T> {
     using A = rows::Wide<T>;
     const rows::Companions<A> companions(gain, bias, noise, h, w);
     const T* gradients = from_gradient.const_data_ptr<T>();

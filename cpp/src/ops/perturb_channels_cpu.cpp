@@ -68,7 +68,7 @@ void perturb_channels_cpu(const at::Tensor& planes, const at::Tensor& taps, cons
   const float* gain = gain_data.const_data_ptr<float>();
   const float* noises = noise.defined() ? noise_data.const_data_ptr<float>() : nullptr;
   const std::int64_t row_size = r * channels;
-  rows::for_type(y.scalar_type(), [&]<typename T>() {
+  rows::for_type(y.scalar_type(), [&]<typename T> {
     T* out = y.mutable_data_ptr<T>();
     at::parallel_for(0, count * r, rows::grain(row_size), [&](std::int64_t begin, std::int64_t end) {
       std::vector<float> scratch(std::is_same_v<T, float> ? 0 : static_cast<std::size_t>(2 * row_size));

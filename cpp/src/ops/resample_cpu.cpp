@@ -177,7 +177,7 @@ at::Tensor resample_cpu(const at::Tensor& images, const at::Tensor& vertical, co
   if (result.numel() == 0) return result;
   if (images.numel() == 0) return result.zero_();
   const std::int64_t strips = (height + kRows - 1) / kRows;
-  rows::for_any_type(images.scalar_type(), [&]<typename T>() {
+  rows::for_any_type(images.scalar_type(), [&]<typename T> {
     using A = rows::Wide<T>;
     const Bands<A> down = find_bands<A>(vertical), across = find_bands<A>(horizontal);
     const T* from = planes.const_data_ptr<T>();

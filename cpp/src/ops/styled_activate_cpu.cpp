@@ -20,7 +20,7 @@ at::Tensor styled_activate_cpu(const at::Tensor& x, const at::Tensor& gain, cons
   at::Tensor y = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
   if (y.numel() == 0) return y;
   const double clamp = limit_of(x.scalar_type(), limit);
-  rows::for_any_type(x.scalar_type(), [&]<typename T>() {
+  rows::for_any_type(x.scalar_type(), [&]<typename T> {
     using A = rows::Wide<T>;
     const rows::Companions<A> companions(gain, bias, noise, h, w);
     const T* from = dense.const_data_ptr<T>();
@@ -55,7 +55,7 @@ Gradients styled_activate_backward_cpu(const at::Tensor& gradient, const at::Ten
   if (wanted[0]) to_x = at::empty(y.sizes(), y.options(), at::MemoryFormat::ChannelsLast);
   const double clamp = limit_of(y.scalar_type(), limit);
   rows::BlockSums sums(y, bias, wanted, blocks);
-  rows::for_any_type(y.scalar_type(), [&]<typename T>() {
+  rows::for_any_type(y.scalar_type(), [&]<typename T> {
     using A = rows::Wide<T>;
     const rows::Companions<A> companions(gain, bias, noise, h, w);
     const T* gradients = from_gradient.const_data_ptr<T>();
