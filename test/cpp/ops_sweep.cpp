@@ -9,6 +9,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "forced.h"
@@ -18,6 +19,7 @@
 #include "ops/perturb_channels.h"
 #include "ops/rows_cpu.h"
 #include "refusals.h"
+#include "rounding.h"
 #include "styleclip/error.h"
 #include "styleclip/ops.h"
 
@@ -150,6 +152,79 @@ TEST_CASE("activate_to_canvas is activate and add_to_canvas, and leaves y's valu
     styleclip::activate_to_canvas(kept, bias, noise, 1.5, weight, color, 2, matrix, canvas, true);
     CHECK(excess(kept, y, 2 * 4 * 0x1p-24 * sizes) <= 0);
     CHECK(excess(canvas, wanted, 2 * (4 + 7 + 2 * 5 + 1) * 0x1p-24 * painted) <= 0);
+  }
+}
+
+TEST_CASE("the CPU's loops over a row: every instruction set, number type, any number of channels and pixels") {
+  at::manual_seed(3);
+  constexpr double kLimit = 1.5, kRgbLimit = 4;
+  for (const styleclip::Instructions instructions : styleclip::known_instructions()) {
+    CAPTURE(static_cast<int>(instructions));
+    for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      CAPTURE(type);
+      for (const auto& [channels, r] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+               {1, 1}, {3, 2}, {4, 5}, {15, 4}, {16, 16}, {17, 19}, {32, 33}, {48, 8}, {67, 21}}) {
+        CAPTURE(channels);
+        const at::Tensor start = channels_last(at::randn({2, channels, r, r}).to(type));
+        const at::Tensor bias = at::randn({channels}), weight = at::randn({3, channels}), color = at::randn({3});
+        const at::Tensor noise = channels % 2 == 1 ? at::randn({r, r}) : at::Tensor(), matrix = at::rand({7, r});
+        const auto wide = [](const at::Tensor& x) { return x.to(at::kDouble); };
+        const auto down = [](const at::Tensor& x) { return x.view({-1, 1, 1}); };
+        at::Tensor sum = wide(start) + down(wide(bias)), sizes = wide(start).abs() + down(wide(bias).abs());
+        if (noise.defined()) {
+          sum += wide(noise);
+          sizes += wide(noise).abs();
+        }
+        const at::Tensor y = at::maximum(sum, 0.2 * sum).clamp(-kLimit, kLimit);
+        const auto mixed = [&](const at::Tensor& w, const at::Tensor& x, const at::Tensor& c) {
+          return at::einsum("ci,nihw->nchw", {w, x}) + down(c);
+        };
+        const auto spread = [&](const at::Tensor& x) {
+          return at::matmul(at::matmul(wide(matrix), x), wide(matrix).t());
+        };
+        // Roundings: three of the activation and one of the slope; a channel's product, the sums over channels, the colour;
+        // the sums over lines and columns.
+        const double u = 0x1p-24 * static_cast<double>(4 + channels + 1 + 2 * r);
+        const auto far = [](const at::Tensor& got, const at::Tensor& wanted, const at::Tensor& bound) {
+          return ((got.to(at::kDouble) - wanted).abs() - bound).max().item<double>();
+        };
+        for (const bool keep : {true, false}) {
+          at::Tensor kept = start.clone(), canvas = at::ones({2, 3, 7, 7});
+          styleclip::activate_to_canvas_by(kept, bias, noise, kLimit, weight, color, kRgbLimit, matrix, canvas, keep,
+                                           instructions);
+          CHECK(far(canvas - 1, spread(mixed(wide(weight), y, wide(color)).clamp(-kRgbLimit, kRgbLimit)),
+                    (u + 0x1p-24) * (1 + spread(mixed(wide(weight).abs(), sizes, wide(color).abs())))) <= 0);
+          if (!keep) {
+            CHECK(at::equal(kept, start));
+            continue;
+          }
+          // Of the smallest numbers, those that are subnormal in the type may become 0.
+          const double least = type == at::kHalf ? 0x1p-25 : 0x1p-126;
+          CHECK(far(kept, y, 4 * 0x1p-24 * sizes + rounding::roundoff(type) * y.abs() + least) <= 0);
+        }
+        at::Tensor canvas = at::zeros({2, 3, 7, 7});
+        styleclip::add_to_canvas_by(start, weight, color, kNone, matrix, canvas, instructions);
+        CHECK(far(canvas, spread(mixed(wide(weight), wide(start), wide(color))),
+                  u * spread(mixed(wide(weight).abs(), wide(start).abs(), wide(color).abs()))) <= 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("the CPU's loops over a row: NaN stays NaN and infinity is clamped, in their own pixels") {
+  for (const styleclip::Instructions instructions : styleclip::known_instructions()) {
+    at::Tensor y = channels_last(at::ones({1, 20, 18, 18})), canvas = at::zeros({1, 3, 18, 18});
+    y[0][3][2][1] = NAN;
+    y[0][17][5][17] = INFINITY;
+    y[0][0][7][16] = -INFINITY;
+    const at::Tensor weight = at::ones({3, 20}), zeros = at::zeros({20});
+    styleclip::activate_to_canvas_by(y, zeros, {}, 256, weight, at::zeros({3}), 300, {}, canvas, true, instructions);
+    CHECK(canvas.isnan().sum().item<std::int64_t>() == 3);
+    CHECK(canvas[0].select(1, 2).select(1, 1).isnan().all().item<bool>());
+    CHECK((canvas[0].select(1, 5).select(1, 17) == 256 + 19).all().item<bool>());
+    CHECK((canvas[0].select(1, 7).select(1, 16) == -256 + 19).all().item<bool>());
+    CHECK((canvas[0].select(1, 0) == 20).all().item<bool>());
+    CHECK(y.isnan().sum().item<std::int64_t>() == 1);
   }
 }
 

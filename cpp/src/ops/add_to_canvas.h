@@ -10,6 +10,8 @@
 
 #include <optional>
 
+#include "ops/instructions_cpu.h"
+
 namespace styleclip {
 
 inline constexpr char kAddToCanvas[] = "add_to_canvas";
@@ -50,5 +52,12 @@ void add_to_canvas_cpu(const at::Tensor& y, const at::Tensor& weight, const at::
 void activate_to_canvas_cpu(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit,
                             const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
                             const at::Tensor& matrix, at::Tensor& canvas, bool keep);
+
+/// With the loops of one instruction set; by default the widest.
+void add_to_canvas_by(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
+                      const at::Tensor& matrix, at::Tensor& canvas, Instructions instructions);
+void activate_to_canvas_by(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit,
+                           const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
+                           const at::Tensor& matrix, at::Tensor& canvas, bool keep, Instructions instructions);
 
 }  // namespace styleclip

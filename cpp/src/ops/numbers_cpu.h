@@ -10,9 +10,14 @@
 #include <bit>
 #include <cstdint>
 
-// AVX-512, AVX2 with FMA, and plain x86-64 (SSE2). Elsewhere, and under sanitizers, the compiler's own target.
+// AVX-512, AVX2 with FMA, and plain x86-64 (SSE2), by what the processor can do: a version for a processor's name
+// ("arch=haswell") is taken on processors of that name alone. Elsewhere, and under sanitizers, the compiler's own target.
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define STYLECLIP_VECTORISED __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#if defined(__clang__) || __GNUC__ >= 12
+#define STYLECLIP_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define STYLECLIP_VECTORISED __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
 #else
 #define STYLECLIP_VECTORISED
 #endif
