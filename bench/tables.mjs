@@ -96,14 +96,19 @@ function agreement(r) {
 
 /** @param {Result} r */
 function shares(r) {
+  // The median of the turns, and between which they were.
+  const share = (/** @type {string} */ precision, /** @type {string} */ layers) => {
+    const turns = r.shareOfMatmulByTurn[precision][layers];
+    return `${percent(r.shareOfMatmulByPrecision[precision][layers])} (${percent(Math.min(...turns))} … ${percent(Math.max(...turns))})`;
+  };
   return table(
     ['', 'same-size, 64 channels and more', 'transposed', 'whole suffix'],
     [
-      ...Object.entries(r.shareOfMatmulByPrecision).map(([precision, /** @type {any} */ s]) => [
+      ...Object.keys(r.shareOfMatmulByPrecision).map((precision) => [
         `\`exact/${precision}\``,
-        percent(s.sameSize),
-        percent(s.transposed),
-        percent(s.suffix),
+        share(precision, 'sameSize'),
+        share(precision, 'transposed'),
+        share(precision, 'suffix'),
       ]),
       ['goal', '85 %', '60 %', '50 %'],
     ],
@@ -386,7 +391,7 @@ const PARTS = {
   mapper: 'rows',
   optimize: 'worlds',
   methodsAgreement: 'methods',
-  shares: 'shareOfMatmulByPrecision',
+  shares: 'shareOfMatmulByTurn',
 };
 
 /**

@@ -2,8 +2,9 @@
 // thread runs pictures of its own through a layer, as many together as the painter would, from reused memory, as the sweep
 // does; on another device the whole batch goes at once. A part's share of the sweep is its seconds a picture times the
 // pictures that go through it. Each stands beside its arithmetic floor: the larger of its operations at the rate of a
-// large matrix product, and of the bytes that it must read and write at the rate of a large copy, both measured in this
-// run.
+// large matrix product, and of the bytes that it must read and write at the rate of a large copy, both measured in the
+// same turn. On a CPU there are several turns, since other work on the machine comes and goes: each figure is the median of
+// theirs.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -34,7 +35,9 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::int64_t kPool = std::int64_t{1} << 30;
-constexpr double kLeastSeconds = 0.01;  // of a timed call: work is repeated until it takes that long
+constexpr int kTurns = 5;
+constexpr std::int64_t kWideChannels = 64;  // a convolution of at least so many is held to a share of its own
+constexpr double kLeastSeconds = 0.01;      // of a timed call: work is repeated until it takes that long
 
 struct Stage {
   std::string name;
@@ -258,31 +261,68 @@ class StageTimer {
   std::vector<Stage> stages_;
 };
 
-ordered_json to_json(const Stage& stage, double gflops, double gbs, double sweep_seconds) {
-  const double floor = std::max(stage.flops / gflops, stage.bytes / gbs) * 1e-9;
-  return {{"name", stage.name},
-          {"kind", stage.kind},
-          {"inputs", stage.inputs},
-          {"secondsPerPicture", stage.seconds},
-          {"shareOfSweep", stage.seconds * stage.in_sweep / sweep_seconds},
-          {"gflops", stage.flops / stage.seconds * 1e-9},
-          {"gigabytesPerSecond", stage.bytes / stage.seconds * 1e-9},
-          {"shareOfMatmul", stage.flops / stage.seconds * 1e-9 / gflops},
-          {"shareOfCopy", stage.bytes / stage.seconds * 1e-9 / gbs},
-          {"bound", stage.flops / gflops > stage.bytes / gbs ? "matmul" : "copy"},
-          {"timesFloor", floor > 0 ? ordered_json(stage.seconds / floor) : ordered_json(nullptr)}};
+// All stages, and what this machine did at best about the same time.
+struct Turn {
+  std::vector<Stage> stages;
+  double gflops = 0, gbs = 0;
+
+  // Of the parts that the sweep consists of.
+  double sweep_seconds() const {
+    double sum = 0;
+    for (const Stage& stage : stages) sum += stage.part() ? 0 : stage.seconds * stage.in_sweep;
+    return sum;
+  }
+};
+
+template <typename Figure>
+double over_turns(const std::vector<Turn>& turns, const Figure& figure) {
+  std::vector<double> all;
+  for (const Turn& turn : turns) all.push_back(figure(turn));
+  return median(std::move(all));
 }
 
-// The rate of some stages, weighed as in the sweep, beside the matrix product's.
+ordered_json to_json(const std::vector<Turn>& turns, std::size_t i) {
+  const Stage& stage = turns.front().stages[i];
+  const auto typical = [&](const auto& figure) {
+    return over_turns(turns, [&](const Turn& turn) { return figure(turn, turn.stages[i].seconds); });
+  };
+  const double gflops = typical([&](const Turn&, double seconds) { return stage.flops / seconds * 1e-9; });
+  const double gbs = typical([&](const Turn&, double seconds) { return stage.bytes / seconds * 1e-9; });
+  const double of_product = typical([&](const Turn& turn, double s) { return stage.flops / s * 1e-9 / turn.gflops; });
+  const double of_copy = typical([&](const Turn& turn, double s) { return stage.bytes / s * 1e-9 / turn.gbs; });
+  const double most = std::max(of_product, of_copy);
+  return {
+      {"name", stage.name},
+      {"kind", stage.kind},
+      {"inputs", stage.inputs},
+      {"secondsPerPicture", typical([](const Turn&, double seconds) { return seconds; })},
+      {"shareOfSweep", typical([&](const Turn& turn, double s) { return s * stage.in_sweep / turn.sweep_seconds(); })},
+      {"gflops", gflops},
+      {"gigabytesPerSecond", gbs},
+      {"shareOfMatmul", of_product},
+      {"shareOfCopy", of_copy},
+      {"bound", of_product > of_copy ? "matmul" : "copy"},
+      {"timesFloor", most > 0 ? ordered_json(1 / most) : ordered_json(nullptr)}};
+}
+
+// The rate of some stages, weighed as in the sweep, beside the matrix product's: in each turn.
 template <typename Wanted>
-ordered_json share(const std::vector<Stage>& stages, double gflops, Wanted&& wanted) {
-  double flops = 0, seconds = 0;
-  for (const Stage& stage : stages) {
-    if (!wanted(stage)) continue;
-    flops += stage.flops * stage.in_sweep;
-    seconds += stage.seconds * stage.in_sweep;
+std::vector<double> shares(const std::vector<Turn>& turns, const Wanted& wanted) {
+  std::vector<double> all;
+  for (const Turn& turn : turns) {
+    double flops = 0, seconds = 0;
+    for (const Stage& stage : turn.stages) {
+      if (!wanted(stage)) continue;
+      flops += stage.flops * stage.in_sweep;
+      seconds += stage.seconds * stage.in_sweep;
+    }
+    if (seconds > 0) all.push_back(flops / seconds * 1e-9 / turn.gflops);
   }
-  return seconds > 0 ? ordered_json(flops / seconds * 1e-9 / gflops) : ordered_json(nullptr);
+  return all;
+}
+
+ordered_json typical_share(const std::vector<double>& of_turns) {
+  return of_turns.empty() ? ordered_json(nullptr) : ordered_json(median(of_turns));
 }
 
 // The batch that the sweep would use.
@@ -303,29 +343,37 @@ ordered_json answer_stages(const Arguments& arguments) {
   ordered_json by_precision;
   for (const Contender& contender : contenders(arguments)) {
     if (contender.method != "exact") continue;
-    Ceilings ceilings;
+    Ceilings ceilings;  // of all turns
     ceilings.device = at::Device(models.generator->device());
-    ceilings.measure({contender.precision});
     const std::int64_t batch = batch_of(sweeps, contender, load);
-    const std::vector<Stage> stages = StageTimer(models, contender.precision, load, batch).measure();
-    ceilings.measure({contender.precision});
-    const double gflops = ceilings.gflops(contender.precision);
-
-    double sweep_seconds = 0;
-    for (const Stage& stage : stages) sweep_seconds += stage.part() ? 0 : stage.seconds * stage.in_sweep;
+    std::vector<Turn> turns;
+    for (int i = 0; i < (ceilings.device.is_cpu() ? kTurns : 1); ++i) {
+      Ceilings here;
+      here.device = ceilings.device;
+      here.measure({contender.precision});
+      turns.push_back({StageTimer(models, contender.precision, load, batch).measure()});
+      here.measure({contender.precision});
+      turns.back().gflops = here.gflops(contender.precision);
+      turns.back().gbs = here.gbs();
+      ceilings.add(here);
+    }
     ordered_json list = ordered_json::array();
-    for (const Stage& stage : stages) list.push_back(to_json(stage, gflops, ceilings.gbs(), sweep_seconds));
-    const auto wide = [](const Stage& stage) { return stage.kind == "convolution" && stage.inputs >= 64; };
-    const auto up = [](const Stage& stage) { return stage.kind == "transposed"; };
-    const auto suffix = [](const Stage& stage) { return stage.kind == "sameSize" || stage.kind == "transposed"; };
-    by_precision[name(contender.precision)] = {{"batch", batch},
-                                               {"ceilings", ceilings.json()},
-                                               {"shareOfMatmul",
-                                                {{"sameSize", share(stages, gflops, wide)},
-                                                 {"transposed", share(stages, gflops, up)},
-                                                 {"suffix", share(stages, gflops, suffix)}}},
-                                               {"secondsOfSweep", sweep_seconds},
-                                               {"stages", list}};
+    for (std::size_t i = 0; i < turns.front().stages.size(); ++i) list.push_back(to_json(turns, i));
+    const auto same_size =
+        shares(turns, [](const Stage& stage) { return stage.kind == "convolution" && stage.inputs >= kWideChannels; });
+    const auto transposed = shares(turns, [](const Stage& stage) { return stage.kind == "transposed"; });
+    const auto suffix =
+        shares(turns, [](const Stage& stage) { return stage.kind == "sameSize" || stage.kind == "transposed"; });
+    by_precision[name(contender.precision)] = {
+        {"batch", batch},
+        {"ceilings", ceilings.json()},
+        {"shareOfMatmul",
+         {{"sameSize", typical_share(same_size)},
+          {"transposed", typical_share(transposed)},
+          {"suffix", typical_share(suffix)}}},
+        {"shareOfMatmulByTurn", {{"sameSize", same_size}, {"transposed", transposed}, {"suffix", suffix}}},
+        {"secondsOfSweep", over_turns(turns, [](const Turn& turn) { return turn.sweep_seconds(); })},
+        {"stages", list}};
   }
   result["byPrecision"] = by_precision;
   return result;

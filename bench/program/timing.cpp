@@ -116,6 +116,11 @@ void Ceilings::measure(const std::vector<Precision>& precisions) {
   copy.push_back(copy_gbs(device));
 }
 
+void Ceilings::add(const Ceilings& other) {
+  for (const auto& [word, all] : other.matmul) matmul[word].insert(matmul[word].end(), all.begin(), all.end());
+  copy.insert(copy.end(), other.copy.begin(), other.copy.end());
+}
+
 double Ceilings::gflops(Precision precision) const {
   const std::vector<double>& all = matmul.at(name(precision));
   return *std::max_element(all.begin(), all.end());

@@ -44,6 +44,8 @@ struct Ceilings {
   at::Device device = at::kCPU;
 
   void measure(const std::vector<Precision>& precisions);
+  /// What another measured.
+  void add(const Ceilings& other);
   double gflops(Precision precision) const;
   double gbs() const;
   nlohmann::ordered_json json() const;

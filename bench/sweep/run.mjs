@@ -255,15 +255,20 @@ async function stages(of) {
   const list = Object.entries(byPrecision).flatMap(([precision, /** @type {any} */ one]) =>
     one.stages.map((/** @type {Message} */ stage) => ({ precision, batch: one.batch, ...stage })),
   );
-  const shares = Object.fromEntries(
-    Object.entries(byPrecision).map(([name, one]) => [name, /** @type {any} */ (one).shareOfMatmul]),
-  );
+  const shares = (/** @type {string} */ field) =>
+    Object.fromEntries(Object.entries(byPrecision).map(([name, /** @type {any} */ one]) => [name, one[field]]));
   /** @type {Record<string, string>} */
   const reasons = {};
   for (const [name, share] of Object.entries(float32.shareOfMatmul)) {
     if (share === null) reasons[`shareOfMatmul.${name}`] = 'this generator has no such layer';
   }
-  return { shareOfMatmul: float32.shareOfMatmul, shareOfMatmulByPrecision: shares, stages: list, reasons };
+  return {
+    shareOfMatmul: float32.shareOfMatmul,
+    shareOfMatmulByPrecision: shares('shareOfMatmul'),
+    shareOfMatmulByTurn: shares('shareOfMatmulByTurn'),
+    stages: list,
+    reasons,
+  };
 }
 
 /**
