@@ -198,7 +198,7 @@ void run(const at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, d
   const std::int64_t group =
       std::clamp<std::int64_t>(at::get_num_threads() * kLineNumbers / picture_size, 1, std::max<std::int64_t>(1, n));
   std::vector<float> lines(static_cast<std::size_t>(band.is_identity() ? 0 : group * picture_size));
-  rows::for_type(y.scalar_type(), [&]<typename T>() {
+  rows::for_type(y.scalar_type(), [&]<typename T> {
     T* from = kind == RowKind::ActivateAndKeep ? y.mutable_data_ptr<T>() : const_cast<T*>(y.const_data_ptr<T>());
     const RowToRgb<T> to_rgb = row_to_rgb<T>(kind, instructions);
     // `count` rows of all pictures' from `first` on; take(i, rgb) gets row first + i.

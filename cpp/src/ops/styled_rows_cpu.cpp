@@ -114,7 +114,7 @@ STYLECLIP_CLONED void mix(const double* const (&from)[kTaps], const double* weig
 
 void unfinish(const Upstream<float>& above, const float* y, std::int64_t pixels, const LayerEnd<float>& end,
               const float* noise, float* to_x, const Sums<float>& sums, Instructions instructions) {
-  const auto run = [&]<Kind kind>() { unfinish_kind<kind>(above, y, pixels, end, noise, to_x, sums, instructions); };
+  const auto run = [&]<Kind kind> { unfinish_kind<kind>(above, y, pixels, end, noise, to_x, sums, instructions); };
   if (above.gradient == nullptr) {
     run.template operator()<Kind::Colours>();
   } else if (above.colours != nullptr) {
