@@ -12,7 +12,7 @@ struct Register {
   using Lanes __attribute__((vector_size(STYLECLIP_BYTES))) = A;
 };
 template <typename A>
-using Lanes = typename Register<A>::Lanes;
+using Lanes = Register<A>::Lanes;
 template <typename A>
 constexpr std::int64_t kLanes = STYLECLIP_BYTES / static_cast<std::int64_t>(sizeof(A));
 

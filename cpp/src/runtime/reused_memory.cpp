@@ -36,7 +36,7 @@ void* map(std::size_t size) {
   const std::size_t past = reinterpret_cast<std::uintptr_t>(found) % kHugePage;
   char* const data = begin + (past == 0 ? 0 : kHugePage - past);
   if (data > begin) munmap(begin, static_cast<std::size_t>(data - begin));
-  if (begin + all > data + size) munmap(data + size, static_cast<std::size_t>(begin + all - data - size));
+  if (begin + all > data + size) munmap(data + size, begin + all - data - size);
   madvise(data, size, MADV_HUGEPAGE);  // where the system has them: fewer faults and misses
   return data;
 }
