@@ -2,7 +2,7 @@
  * `npm run lint [-- NAME] [--all]` and `npm run format` (--fix): types of everything that is TypeScript or has JSDoc types, floating promises
  * and other mistakes, formatting, the package's manifest, and clang-format and clang-tidy on C++. The two clang tools are
  * PyPI wheels of a pinned version, so that everybody's machine formats alike. clang-tidy looks at changed files only, at
- * most the latest 20 of them, or, with --all, at every one (a quarter of an hour on two cores).
+ * most the latest 20 of them, or, with --all, at every one, which takes many minutes.
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';

@@ -286,8 +286,7 @@ ordered_json to_json(const std::vector<Turn>& turns, std::size_t i) {
   const auto typical = [&](const auto& figure) {
     return over_turns(turns, [&](const Turn& turn) { return figure(turn, turn.stages[i].seconds); });
   };
-  const double gflops = typical([&](const Turn&, double seconds) { return stage.flops / seconds * 1e-9; });
-  const double gbs = typical([&](const Turn&, double seconds) { return stage.bytes / seconds * 1e-9; });
+  const double seconds = typical([](const Turn&, double s) { return s; });
   const double of_product = typical([&](const Turn& turn, double s) { return stage.flops / s * 1e-9 / turn.gflops; });
   const double of_copy = typical([&](const Turn& turn, double s) { return stage.bytes / s * 1e-9 / turn.gbs; });
   const double most = std::max(of_product, of_copy);
@@ -295,10 +294,10 @@ ordered_json to_json(const std::vector<Turn>& turns, std::size_t i) {
       {"name", stage.name},
       {"kind", stage.kind},
       {"inputs", stage.inputs},
-      {"secondsPerPicture", typical([](const Turn&, double seconds) { return seconds; })},
+      {"secondsPerPicture", seconds},
       {"shareOfSweep", typical([&](const Turn& turn, double s) { return s * stage.in_sweep / turn.sweep_seconds(); })},
-      {"gflops", gflops},
-      {"gigabytesPerSecond", gbs},
+      {"gflops", stage.flops / seconds * 1e-9},
+      {"gigabytesPerSecond", stage.bytes / seconds * 1e-9},
       {"shareOfMatmul", of_product},
       {"shareOfCopy", of_copy},
       {"bound", of_product > of_copy ? "matmul" : "copy"},

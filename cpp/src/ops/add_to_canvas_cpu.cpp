@@ -109,29 +109,8 @@ struct RowEnd {
   float rgb_limit;
 };
 
-#ifdef STYLECLIP_INSTRUCTION_SETS
-namespace avx512_bf16 {
-#define STYLECLIP_LANES 16
-#define STYLECLIP_ROUNDS_BF16
-#define STYLECLIP_TARGET STYLECLIP_AVX512_BF16
-#include "ops/canvas_rows_lanes.h"
-}  // namespace avx512_bf16
-namespace avx512 {
-#define STYLECLIP_LANES 16
-#define STYLECLIP_TARGET STYLECLIP_AVX512
-#include "ops/canvas_rows_lanes.h"
-}  // namespace avx512
-namespace avx2 {
-#define STYLECLIP_LANES 8
-#define STYLECLIP_TARGET STYLECLIP_AVX2
-#include "ops/canvas_rows_lanes.h"
-}  // namespace avx2
-#endif
-namespace plain {
-#define STYLECLIP_LANES 4
-#define STYLECLIP_TARGET
-#include "ops/canvas_rows_lanes.h"
-}  // namespace plain
+#define STYLECLIP_LOOPS "ops/canvas_rows_lanes.h"
+#include "ops/each_instruction_set.h"
 
 template <typename T>
 using RowToRgb = void (*)(T*, std::int64_t, const float*, const RowEnd&, float*);
@@ -238,16 +217,11 @@ void run(const at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, d
   });
 }
 
-Instructions widest() {
-  static const Instructions found = known_instructions().front();
-  return found;
-}
-
 }  // namespace
 
 void add_to_canvas_cpu(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
                        const at::Tensor& matrix, at::Tensor& canvas) {
-  add_to_canvas_by(y, weight, rgb_bias, rgb_limit, matrix, canvas, widest());
+  add_to_canvas_by(y, weight, rgb_bias, rgb_limit, matrix, canvas, widest_instructions());
 }
 
 void add_to_canvas_by(const at::Tensor& y, const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
@@ -259,7 +233,8 @@ void add_to_canvas_by(const at::Tensor& y, const at::Tensor& weight, const at::T
 void activate_to_canvas_cpu(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit,
                             const at::Tensor& weight, const at::Tensor& rgb_bias, double rgb_limit,
                             const at::Tensor& matrix, at::Tensor& canvas, bool keep) {
-  activate_to_canvas_by(y, bias, noise, limit, weight, rgb_bias, rgb_limit, matrix, canvas, keep, widest());
+  activate_to_canvas_by(y, bias, noise, limit, weight, rgb_bias, rgb_limit, matrix, canvas, keep,
+                        widest_instructions());
 }
 
 void activate_to_canvas_by(at::Tensor& y, const at::Tensor& bias, const at::Tensor& noise, double limit,

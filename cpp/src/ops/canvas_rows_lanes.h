@@ -1,6 +1,6 @@
-// The inner loop of add_to_canvas_cpu.cpp for one instruction set: included once for each, by that file only, as lanes.h
-// says. A register holds neighbouring channels of one pixel. The sums over the channels of a few pixels stay in registers;
-// those of as many pixels as a register has lanes are then added up side by side.
+// The inner loop of add_to_canvas_cpu.cpp for one instruction set: see each_instruction_set.h. A register holds neighbouring
+// channels of one pixel. The sums over the channels of a few pixels stay in registers; those of as many pixels as a register
+// has lanes are then added up side by side.
 
 #include "ops/lanes.h"
 
@@ -101,5 +101,3 @@ STYLECLIP_TARGET void row_to_rgb(T* y, std::int64_t pixels, const float* noise, 
     }
   }
 }
-
-#include "ops/lanes_end.h"

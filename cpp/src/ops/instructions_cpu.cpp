@@ -16,4 +16,9 @@ std::vector<Instructions> known_instructions() {
   return known;
 }
 
+Instructions widest_instructions() {
+  static const Instructions widest = known_instructions().front();
+  return widest;
+}
+
 }  // namespace styleclip

@@ -1,5 +1,5 @@
-// Which registers the loops that are written for one width of them use. Such loops stand in a header of their own, which is
-// included once for each instruction set (styled_rows_lanes.h, relevance/exact/up_layer_lanes.h).
+// Which registers the loops that are written for one width of them use. Such loops stand in a header of their own, which
+// each_instruction_set.h includes once for each.
 #pragma once
 
 #include <vector>
@@ -20,5 +20,6 @@ enum class Instructions { Avx512Bf16, Avx512, Avx2, Plain };
 
 /// Those that this processor has, widest first, which is what is taken.
 std::vector<Instructions> known_instructions();
+Instructions widest_instructions();
 
 }  // namespace styleclip

@@ -1,17 +1,10 @@
-// A register of floats for one instruction set: included once for each, by the headers of loops that are written for one
-// width of them, with
-//   STYLECLIP_LANES    floats of a register
-//   STYLECLIP_TARGET   the attribute that lets a function use the instruction set, or nothing
-//   STYLECLIP_ROUNDS_BF16   where it has an instruction that rounds to bfloat16
-// inside a namespace of its own. Vectors go by reference: how they are passed by value differs between instruction sets.
-// ops/lanes_end.h takes the macros back.
+// A register of floats for one instruction set: included by loops of each_instruction_set.h. Vectors go by reference: how
+// they are passed by value differs between instruction sets.
 
 constexpr std::int64_t kLanes = STYLECLIP_LANES;
 using Lanes = float __attribute__((vector_size(4 * STYLECLIP_LANES)));
 using Words = std::uint32_t __attribute__((vector_size(4 * STYLECLIP_LANES)));
 using Halves = std::uint16_t __attribute__((vector_size(2 * STYLECLIP_LANES)));
-
-#define STYLECLIP_LANE_INLINE STYLECLIP_TARGET STYLECLIP_INLINE
 
 // `count` numbers, kLanes of them where Full; the others become 0.
 template <bool Full>

@@ -60,23 +60,8 @@ STYLECLIP_INLINE void mix_body(const A* const (&from)[kTaps], const A* weights, 
 // What of Upstream and Sums there is.
 enum class Kind { Every, Gradient, Style, StyleAndColours, Colours };
 
-#ifdef STYLECLIP_INSTRUCTION_SETS
-namespace avx512 {
-#define STYLECLIP_BYTES 64
-#define STYLECLIP_TARGET STYLECLIP_AVX512
-#include "ops/styled_rows_lanes.h"
-}  // namespace avx512
-namespace avx2 {
-#define STYLECLIP_BYTES 32
-#define STYLECLIP_TARGET STYLECLIP_AVX2
-#include "ops/styled_rows_lanes.h"
-}  // namespace avx2
-#endif
-namespace plain {
-#define STYLECLIP_BYTES 16
-#define STYLECLIP_TARGET
-#include "ops/styled_rows_lanes.h"
-}  // namespace plain
+#define STYLECLIP_LOOPS "ops/styled_rows_lanes.h"
+#include "ops/each_instruction_set.h"
 
 template <Kind kind, typename A>
 void unfinish_kind(const Upstream<A>& above, const A* y, std::int64_t pixels, const LayerEnd<A>& end, const A* noise,
@@ -88,11 +73,6 @@ void unfinish_kind(const Upstream<A>& above, const A* y, std::int64_t pixels, co
   if (instructions == Instructions::Avx2) return avx2::unfinish<kind>(above, y, pixels, end, noise, to_x, sums);
 #endif
   plain::unfinish<kind>(above, y, pixels, end, noise, to_x, sums);
-}
-
-Instructions widest() {
-  static const Instructions found = known_instructions().front();
-  return found;
 }
 
 }  // namespace
@@ -129,11 +109,11 @@ void unfinish(const Upstream<float>& above, const float* y, std::int64_t pixels,
 }
 void unfinish(const Upstream<float>& above, const float* y, std::int64_t pixels, const LayerEnd<float>& end,
               const float* noise, float* to_x, const Sums<float>& sums) {
-  unfinish(above, y, pixels, end, noise, to_x, sums, widest());
+  unfinish(above, y, pixels, end, noise, to_x, sums, widest_instructions());
 }
 void unfinish(const Upstream<double>& above, const double* y, std::int64_t pixels, const LayerEnd<double>& end,
               const double* noise, double* to_x, const Sums<double>& sums) {
-  unfinish_kind<Kind::Every>(above, y, pixels, end, noise, to_x, sums, widest());
+  unfinish_kind<Kind::Every>(above, y, pixels, end, noise, to_x, sums, widest_instructions());
 }
 
 BlockSums::BlockSums(const at::Tensor& y, const at::Tensor& bias, Wanted wanted, std::int64_t blocks)

@@ -1,20 +1,16 @@
-// The way back through a layer's end for one instruction set: included once for each, by styled_rows_cpu.cpp only, with
-//   STYLECLIP_BYTES    bytes of a register
-//   STYLECLIP_TARGET   the attribute that lets a function use the instruction set, or nothing
-// inside a namespace of its own. A register holds neighbouring channels of one pixel. A few pixels are done for one register
-// of channels before the next one, so that its sums and what it shares are read and written once for all of them, while the
-// lines of memory that they touch stay neighbours: all pixels at once are three times slower where a pixel has 512 channels.
-
-#define STYLECLIP_LANE_INLINE STYLECLIP_TARGET STYLECLIP_INLINE
+// The way back through a layer's end for one instruction set: see each_instruction_set.h. A register holds neighbouring
+// channels of one pixel. A few pixels are done for one register of channels before the next one, so that its sums and what
+// it shares are read and written once for all of them, while the lines of memory that they touch stay neighbours: all pixels
+// at once are three times slower where a pixel has 512 channels.
 
 template <typename A>
 struct Register {
-  using Lanes __attribute__((vector_size(STYLECLIP_BYTES))) = A;
+  using Lanes __attribute__((vector_size(4 * STYLECLIP_LANES))) = A;
 };
 template <typename A>
 using Lanes = Register<A>::Lanes;
 template <typename A>
-constexpr std::int64_t kLanes = STYLECLIP_BYTES / static_cast<std::int64_t>(sizeof(A));
+constexpr std::int64_t kLanes = 4 * STYLECLIP_LANES / static_cast<std::int64_t>(sizeof(A));
 
 // `count` numbers, all lanes where Full; the others become 0.
 template <bool Full, typename A>
@@ -119,7 +115,3 @@ STYLECLIP_TARGET void unfinish(const Upstream<A>& above, const A* y, std::int64_
     }
   }
 }
-
-#undef STYLECLIP_LANE_INLINE
-#undef STYLECLIP_BYTES
-#undef STYLECLIP_TARGET

@@ -16,7 +16,7 @@ namespace styleclip {
 class Crew {
  public:
   /// Starts `threads` threads, at least one. `around` runs a thread's whole life: it is given what to run, and may hold
-  /// guards about it.
+  /// guards about it, but not call prepare_thread() or set_threads(), which wait until the crew has started.
   Crew(int threads, const std::function<void(const std::function<void()>&)>& around);
   ~Crew();
   Crew(const Crew&) = delete;

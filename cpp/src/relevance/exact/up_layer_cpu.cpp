@@ -54,29 +54,8 @@ struct RowPair {
 template <typename T>
 using FilterBlock = void (*)(const T*, std::int64_t, std::int64_t, const Block&, const PendingRows&, T*);
 
-#ifdef STYLECLIP_INSTRUCTION_SETS
-namespace avx512_bf16 {
-#define STYLECLIP_LANES 16
-#define STYLECLIP_ROUNDS_BF16
-#define STYLECLIP_TARGET STYLECLIP_AVX512_BF16
-#include "relevance/exact/up_layer_lanes.h"
-}  // namespace avx512_bf16
-namespace avx512 {
-#define STYLECLIP_LANES 16
-#define STYLECLIP_TARGET STYLECLIP_AVX512
-#include "relevance/exact/up_layer_lanes.h"
-}  // namespace avx512
-namespace avx2 {
-#define STYLECLIP_LANES 8
-#define STYLECLIP_TARGET STYLECLIP_AVX2
-#include "relevance/exact/up_layer_lanes.h"
-}  // namespace avx2
-#endif
-namespace plain {
-#define STYLECLIP_LANES 4
-#define STYLECLIP_TARGET
-#include "relevance/exact/up_layer_lanes.h"
-}  // namespace plain
+#define STYLECLIP_LOOPS "relevance/exact/up_layer_lanes.h"
+#include "ops/each_instruction_set.h"
 
 template <typename T>
 struct Lanes {
@@ -183,8 +162,7 @@ std::int64_t up_layer_cpu_bytes(const Conv& conv, std::int64_t element_bytes) {
 }
 
 void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y) {
-  static const Instructions widest = known_instructions().front();
-  up_layer_cpu(folded, x, y, widest);
+  up_layer_cpu(folded, x, y, widest_instructions());
 }
 
 void up_layer_cpu(const FoldedConv& folded, const at::Tensor& x, at::Tensor& y, Instructions instructions) {

@@ -1,5 +1,4 @@
-// The inner loops of up_layer_cpu.cpp for one instruction set: included once for each, by that file only, as ops/lanes.h
-// says.
+// The inner loops of up_layer_cpu.cpp for one instruction set: see ops/each_instruction_set.h.
 // NOLINTBEGIN(bugprone-macro-parentheses): T is a type
 
 #include "ops/lanes.h"
@@ -121,5 +120,4 @@ STYLECLIP_UP_LAYER(float)
 STYLECLIP_UP_LAYER(c10::BFloat16)
 STYLECLIP_UP_LAYER(c10::Half)
 #undef STYLECLIP_UP_LAYER
-#include "ops/lanes_end.h"
 // NOLINTEND(bugprone-macro-parentheses)
